@@ -1,0 +1,41 @@
+"""The door: what the server may use of the replica. Everything else is the replica's own business."""
+
+from replica.clock import Clock
+from replica.errors import (
+    BudgetExhausted,
+    ReplicaError,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+    WriteNotSent,
+    WriteOutcomeUnknown,
+)
+from replica.replica import PerpDexs, Replica, ReplicaSettings
+from replica.state.clearinghouse import HeldState
+from replica.state.readiness import Phase, Readiness
+from replica.state.store import Bounds, Store
+from replica.upstream.feed import FeedSettings
+from replica.upstream.ledger import LedgerLimits
+from replica.upstream.rest import Answer
+
+__all__ = [
+    "Answer",
+    "Bounds",
+    "BudgetExhausted",
+    "Clock",
+    "FeedSettings",
+    "HeldState",
+    "LedgerLimits",
+    "PerpDexs",
+    "Phase",
+    "Readiness",
+    "Replica",
+    "ReplicaError",
+    "ReplicaSettings",
+    "Store",
+    "UpstreamError",
+    "UpstreamTimeout",
+    "UpstreamUnavailable",
+    "WriteNotSent",
+    "WriteOutcomeUnknown",
+]

@@ -1,0 +1,78 @@
+"""What the exchange tells us, as small values: the only vocabulary `upstream/` and `state/` share.
+
+Account states are the upstream's own bytes. Nothing here is decoded further than routing needs.
+"""
+
+from typing import NamedTuple
+
+
+class State(NamedTuple):
+    """One clearinghouseState as it came.
+
+    `dex` is the wire's name, `""` for the main dex. `body` is the JSON object exactly as the upstream sent
+    it. `time` is the state's own `time` in ms of the upstream's clock, 0 where the state carries none
+    (states of 2023 did not).
+    """
+
+    dex: str
+    body: bytes
+    time: int
+
+
+class AccountStates(NamedTuple):
+    """States of one account pushed by a feed: one per dex. `user` is lower-case."""
+
+    user: str
+    states: tuple[State, ...]
+
+
+class AccountFetched(NamedTuple):
+    """A state we asked for. `started` is our monotonic clock when the request went out.
+
+    Everything the exchange had answered before `started` is reflected in the state: that is what makes a
+    re-read after a write worth more than a push of the same age.
+    """
+
+    user: str
+    state: State
+    started: float
+
+
+class FollowingEnded(NamedTuple):
+    """These accounts are no longer fed: connection lost, gone silent, refused, or given up."""
+
+    users: tuple[str, ...]
+    reason: str
+
+
+class Acknowledged(NamedTuple):
+    """The upstream answered a subscribe or unsubscribe. `subscription` is its normalised echo."""
+
+    method: str
+    subscription: dict[str, object]
+
+
+class Pong(NamedTuple):
+    """The answer to our ping."""
+
+
+class ErrorText(NamedTuple):
+    """An `error` frame: one string that never closes the socket by itself."""
+
+    text: str
+
+
+class Unknown(NamedTuple):
+    """A frame of a channel we do not know: counted and passed over."""
+
+    channel: str
+
+
+class Unreadable(NamedTuple):
+    """A frame that is not what its channel promises, or no JSON at all: counted and passed over."""
+
+    why: str
+
+
+Frame = AccountStates | Acknowledged | Pong | ErrorText | Unknown | Unreadable
+"""Everything one received frame can turn into."""

@@ -1,0 +1,252 @@
+"""The reflector: runs the feed, applies what it brings to the store, fetches what it does not bring.
+
+This is the one object the server holds. Everything it hands out is read-only or goes through a method here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+import aiohttp
+
+from replica.clock import Clock
+from replica.errors import UpstreamUnavailable
+from replica.events import AccountFetched, AccountStates, FollowingEnded
+from replica.state.readiness import Readiness
+from replica.state.store import Bounds, Store
+from replica.state.upstream_clock import UpstreamClock
+from replica.tracking import Plan, plan
+from replica.upstream.backoff import Backoff
+from replica.upstream.budget import Budget
+from replica.upstream.feed import Feed, FeedSettings
+from replica.upstream.forwarder import Forwarder
+from replica.upstream.ledger import Ledger, LedgerLimits
+from replica.upstream.reader import Reader
+from replica.upstream.rest import Answer, Rest
+from replica.upstream.subscription import all_dexs_clearinghouse_state
+from replica.upstream.weight import Lane, WeightLedger
+from replica.upstream.wire import read_answer, read_perp_dexs
+
+logger = logging.getLogger(__name__)
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSettings:
+    """What the replica needs to know. Times in seconds, limits 0 for none."""
+
+    base_url: str
+    follow: tuple[str, ...] = ()
+    bounds: Bounds = field(default_factory=Bounds)
+    feed: FeedSettings = field(default_factory=FeedSettings)
+    ledger: LedgerLimits = field(default_factory=LedgerLimits)
+    reconnect_min_s: float = 0.5
+    reconnect_max_s: float = 30.0
+    weight_per_minute: int = 1200
+    write_reserve_weight: int = 120
+    connect_timeout_s: float = 3.0
+    read_timeout_s: float = 10.0
+    write_timeout_s: float = 20.0
+    budget_wait_s: float = 1.0
+    read_connections: int = 64
+    write_connections: int = 32
+    perp_dexs_ttl_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class PerpDexs:
+    """The dex list in the upstream's order, `""` (the main dex) first, and when we asked (monotonic)."""
+
+    names: tuple[str, ...]
+    asked: float
+
+
+class Replica:
+    """`start`, use, `stop`. The clock and the randomness come from the composition root.
+
+    `store` is for reading; it changes only between two awaits of the caller.
+    """
+
+    def __init__(
+        self,
+        settings: ReplicaSettings,
+        *,
+        clock: Clock,
+        random: Random,
+        connector: Callable[[int, float], aiohttp.BaseConnector] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.store = Store(settings.bounds)
+        self.upstream_clock = UpstreamClock()
+        self.readiness = Readiness()
+        self.plan: Plan = plan(settings.follow, users_limit=settings.ledger.users)
+        self._ledger = Ledger(settings.ledger)
+        self.feed = Feed(
+            _websocket_url(settings.base_url),
+            self._ledger,
+            self._apply,
+            settings=settings.feed,
+            backoff=Backoff(
+                first_s=settings.reconnect_min_s,
+                longest_s=settings.reconnect_max_s,
+                healthy_after_s=settings.feed.healthy_after_s,
+                random=random,
+            ),
+            clock=clock,
+        )
+        self.weight = WeightLedger(
+            per_minute=settings.weight_per_minute, write_reserve=settings.write_reserve_weight
+        )
+        budget = Budget(self.weight, clock)
+        self._reads = Rest(
+            settings.base_url,
+            connections=settings.read_connections,
+            connect_timeout_s=settings.connect_timeout_s,
+            idle_s=15.0,
+            connector=connector,
+        )
+        self._writes = Rest(
+            settings.base_url,
+            connections=settings.write_connections,
+            connect_timeout_s=settings.connect_timeout_s,
+            # Short: a write that meets a connection the far end is just closing has an unknown outcome.
+            idle_s=5.0,
+            connector=connector,
+        )
+        self._reader = Reader(self._reads, budget, clock)
+        self._forwarder = Forwarder(
+            self._writes, budget, deadline_s=settings.write_timeout_s, budget_wait_s=settings.budget_wait_s
+        )
+        self._perp_dexs: PerpDexs | None = None
+        self._feeding: asyncio.Task[None] | None = None
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the pools and dial the feed. Returns at once; `assess` tells when the replica is ready."""
+        await self._reads.open()
+        await self._writes.open()
+        self.feed.want(all_dexs_clearinghouse_state(user) for user in self.plan.live)
+        self._feeding = asyncio.create_task(self.feed.run(), name="feed")
+        self._feeding.add_done_callback(_report_death)
+
+    async def stop(self) -> None:
+        """Close the feed, then the pools. Waits for both."""
+        self.readiness.stop()
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.wait([self._feeding])
+        await self._reads.close()
+        await self._writes.close()
+
+    def assess(self) -> Readiness:
+        """Look at everything readiness depends on, now."""
+        self.readiness.assess(tuple(self._reasons_against()))
+        return self.readiness
+
+    def _reasons_against(self) -> Iterable[str]:
+        if not self.feed.connected:
+            yield f"feed down: {self.feed.down_reason}"
+        now = self.clock.monotonic()
+        store = self.store
+        absent = stale = 0
+        for user in self.plan.live:
+            held = store.get(user, "")
+            if held is None:
+                absent += 1
+            elif not held.live(now):
+                stale += 1
+        if absent:
+            yield f"{absent} of {len(self.plan.live)} followed accounts have no state yet"
+        if stale:
+            yield f"{stale} of {len(self.plan.live)} followed accounts are not live"
+
+    # -- reading from the upstream ---------------------------------------------------------------------
+
+    async def fetch_account(
+        self,
+        user: str,
+        dex: str,
+        body: bytes,
+        *,
+        wait_s: float | None = None,
+        deadline_s: float | None = None,
+    ) -> Answer:
+        """Ask the upstream for one clearinghouseState and remember it. `body` is the request to send.
+
+        Returns the upstream's answer whatever its status; only a state is remembered.
+        Raises `BudgetExhausted`, `UpstreamTimeout`, `UpstreamUnavailable`.
+        """
+        answer, started = await self._read("clearinghouseState", body, JSON, wait_s, deadline_s)
+        if answer.status == 200:
+            state = read_answer(dex, answer.body)
+            if state is not None:
+                self.upstream_clock.observe(state.time, self.clock.wall())
+                self.store.apply(AccountFetched(user, state, started), self.clock.monotonic())
+        return answer
+
+    async def forward_info(self, type_: str, body: bytes, content_type: str) -> Answer:
+        """Ask the upstream for any other type: bytes there, bytes back. Raises as `fetch_account`."""
+        answer, _ = await self._read(type_, body, content_type, None, None)
+        return answer
+
+    def affordable_fetches(self, within_s: float) -> int:
+        """How many account states the budget can surely pay for within `within_s` seconds."""
+        return self._reader.affordable("clearinghouseState", Lane.READ, within_s)
+
+    @property
+    def perp_dexs(self) -> PerpDexs | None:
+        """The dex list as last read; None before the first time. See `fetch_perp_dexs`."""
+        return self._perp_dexs
+
+    async def fetch_perp_dexs(self, *, deadline_s: float) -> PerpDexs:
+        """Read the dex list from the upstream and remember it.
+
+        Raises as `fetch_account`, and `UpstreamUnavailable` where the answer is no dex list.
+        """
+        answer, started = await self._read("perpDexs", b'{"type":"perpDexs"}', JSON, deadline_s, deadline_s)
+        names = read_perp_dexs(answer.body) if answer.status == 200 else None
+        if names is None:
+            raise UpstreamUnavailable(f"perpDexs answered {answer.status}")
+        self._perp_dexs = PerpDexs(names, started)
+        return self._perp_dexs
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    async def forward_exchange(self, body: bytes, content_type: str) -> Answer:
+        """Forward a signed action: the client's bytes, once. Raises as `Forwarder.forward`."""
+        return await self._forwarder.forward("/exchange", body, content_type)
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    async def _read(
+        self, type_: str, body: bytes, content_type: str, wait_s: float | None, deadline_s: float | None
+    ) -> tuple[Answer, float]:
+        settings = self.settings
+        wait_s = settings.budget_wait_s if wait_s is None else wait_s
+        deadline_s = settings.read_timeout_s if deadline_s is None else deadline_s
+        return await self._reader.read(
+            type_, body, content_type, lane=Lane.READ, wait_s=wait_s, deadline_s=deadline_s
+        )
+
+    def _apply(self, event: AccountStates | FollowingEnded, now: float) -> None:
+        self.store.apply(event, now)
+        if isinstance(event, AccountStates) and event.states:
+            self.upstream_clock.observe(max(state.time for state in event.states), self.clock.wall())
+
+    def __repr__(self) -> str:
+        return f"<Replica of {self.feed!r} {self.store!r} {self.weight!r} {self.readiness!r}>"
+
+
+def _websocket_url(base_url: str) -> str:
+    """http(s)://host/path -> ws(s)://host/path/ws."""
+    return "ws" + base_url.rstrip("/").removeprefix("http") + "/ws"
+
+
+def _report_death(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.critical("the feed task died", exc_info=task.exception())
