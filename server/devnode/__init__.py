@@ -1,0 +1,8 @@
+"""A simulated upstream that speaks the exchange's wire over real sockets, to run without a network."""
+
+from server.devnode.devnode import Devnode
+from server.devnode.limits import Limits
+from server.devnode.serve import serve
+from server.devnode.stats import Stats
+
+__all__ = ["Devnode", "Limits", "Stats", "serve"]

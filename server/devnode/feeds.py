@@ -1,0 +1,118 @@
+"""Who listens to what, and when it is sent next. One rendering per channel and push, however many listen.
+
+Every channel has its own timer, at a phase of the push period that follows from its name. So a thousand
+accounts are a thousand small callbacks spread evenly, never one long stretch on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from server.devnode.stats import Stats
+from server.devnode.subscriptions import Subscription
+from server.devnode.world import Source
+
+
+class Listener(Protocol):
+    """One connection. `put` never blocks and never raises: a listener that cannot keep up ends itself."""
+
+    def put(self, frame: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _Channel:
+    subscription: Subscription
+    # A dict for its order: listeners are served in the order in which they came.
+    listeners: dict[Listener, None] = field(default_factory=dict)
+    timer: asyncio.TimerHandle | None = None
+
+
+class Feeds:
+    """The mutable state is the channels; a channel exists as long as somebody listens to it."""
+
+    def __init__(self, source: Source, now_ms: Callable[[], int], push_s: float, stats: Stats) -> None:
+        self._source = source
+        self._now_ms = now_ms
+        self._push_s = push_s
+        self._stats = stats
+        self._channels: dict[Subscription, _Channel] = {}
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def join(self, subscription: Subscription, listener: Listener) -> None:
+        """Send the present state at once and then once a period. The caller has acknowledged before."""
+        channel = self._channels.get(subscription)
+        if channel is None:
+            channel = self._channels[subscription] = _Channel(subscription)
+            self._arm(channel)
+        channel.listeners[listener] = None
+        self._send(subscription, [listener])
+
+    def leave(self, subscription: Subscription, listener: Listener) -> None:
+        channel = self._channels[subscription]
+        del channel.listeners[listener]
+        if not channel.listeners:
+            assert channel.timer is not None, "a channel is armed when it is made"
+            channel.timer.cancel()
+            del self._channels[subscription]
+
+    def close(self) -> None:
+        """Stop all timers. Listeners may still leave afterwards."""
+        for channel in self._channels.values():
+            if channel.timer is not None:
+                channel.timer.cancel()
+
+    def _arm(self, channel: _Channel) -> None:
+        loop = asyncio.get_running_loop()
+        subscription = channel.subscription
+        name = subscription.user or f"{subscription.kind}/{subscription.dex}"
+        phase = zlib.crc32(name.encode()) / 2**32
+        periods = loop.time() / self._push_s - phase
+        due = (math.floor(periods) + 1 + phase) * self._push_s
+        if due <= loop.time():  # the quotient was a whole number but for its last bit
+            due += self._push_s
+        channel.timer = loop.call_at(due, self._push, channel, due)
+
+    def _push(self, channel: _Channel, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        # From the time it was due, not from now: a late push must not shift the phase. A loop that was
+        # held up for whole periods skips them.
+        missed = max(0, math.floor((loop.time() - due) / self._push_s))
+        due += (missed + 1) * self._push_s
+        channel.timer = loop.call_at(due, self._push, channel, due)
+        self._send(channel.subscription, list(channel.listeners))
+
+    def _send(self, subscription: Subscription, listeners: list[Listener]) -> None:
+        frame = self._frame(subscription)
+        if frame is None:
+            return
+        self._stats.frames[subscription.kind] += len(listeners)
+        for listener in listeners:
+            listener.put(frame)
+
+    def _frame(self, subscription: Subscription) -> str | None:
+        source, user, dex = self._source, subscription.user, subscription.dex
+        if user is None:
+            mids = source.mids(dex or "")
+            if mids is None:
+                return None
+            # The frame of the main dex has no `dex` key; clients drop one that does.
+            head = f'"dex":"{dex}",' if dex else ""
+            return f'{{"channel":"allMids","data":{{{head}"mids":{mids}}}}}'
+        now_ms = self._now_ms()
+        if dex is not None:
+            return (
+                f'{{"channel":"clearinghouseState","data":{{"dex":"{dex}","user":"{user}"'
+                f',"clearinghouseState":{source.state(user, dex, now_ms)}}}}}'
+            )
+        states = ",".join(f'["{name}",{source.state(user, name, now_ms)}]' for name in source.dexes)
+        return (
+            f'{{"channel":"allDexsClearinghouseState","data":{{"user":"{user}"'
+            f',"clearinghouseStates":[{states}]}}}}'
+        )

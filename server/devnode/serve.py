@@ -1,0 +1,48 @@
+"""A devnode on its own: start it, say what to try, run until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from server.devnode.devnode import Devnode
+
+
+async def serve(devnode: Devnode, host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM. Raises `OSError` when the address cannot be had."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        bound = await devnode.start(host, port)
+        print(describe(devnode, host, bound), flush=True)
+        await stop.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        await devnode.stop()
+
+
+def describe(devnode: Devnode, host: str, port: int) -> str:
+    """What is served, and the first things to try, as printed on start."""
+    base = f"http://{host}:{port}"
+    users = devnode.addresses
+    user = users[0] if users else "0x" + "0" * 40
+    subscribe = f'{{"method":"subscribe","subscription":{{"type":"clearinghouseState","user":"{user}"}}}}'
+    limits = "off" if devnode.limits == type(devnode.limits).off() else repr(devnode.limits)
+    return "\n".join(
+        [
+            f"devnode: {devnode.source!r}",
+            f"  limits    {limits}",
+            f"  info      {base}/info",
+            f"  exchange  {base}/exchange (every signer is unknown)",
+            f"  ws        ws://{host}:{port}/ws",
+            f"  accounts  {', '.join(users[:3])}{' ...' if len(users) > 3 else ''}",
+            "try:",
+            f"  curl -s {base}/info -H 'Content-Type: application/json' \\",
+            f'    -d \'{{"type":"clearinghouseState","user":"{user}"}}\'',
+            f"  python -m websockets ws://{host}:{port}/ws   and send: {subscribe}",
+        ]
+    )

@@ -1,0 +1,216 @@
+"""`/ws`: the shell around one client connection. One task reads, one task writes.
+
+Nothing but the writer ever waits for the client. What is pushed goes into an outbox with a bound; a
+client that does not read is cut off, without a closing handshake, as the exchange cuts connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope, Send
+
+from server.devnode.feeds import Feeds
+from server.devnode.limits import Ledger
+from server.devnode.stats import Stats
+from server.devnode.subscriptions import (
+    PONG,
+    Change,
+    Invalid,
+    Ping,
+    Post,
+    Subscription,
+    acknowledgement,
+    error,
+    parse_message,
+)
+
+IDLE_S = (
+    60.0  # a connection to which nothing was sent for so long is dropped (official docs; wire: 60.2-60.6 s)
+)
+STALL_S = 20.0  # a single frame may wait so long for the client to read
+OUTBOX_CHARS = 64 * 1024 * 1024  # frames are ASCII: characters are bytes
+BACKLOG_CHARS = 1024 * 1024  # above this, the next message of the client is left unread
+
+
+class Stream:
+    """What one connection holds and what waits to be sent to it."""
+
+    def __init__(self, ip: str, abort: Callable[[], None], stats: Stats) -> None:
+        self.ip = ip
+        self.held: set[Subscription] = set()
+        self._abort = abort
+        self._stats = stats
+        self._frames: deque[str] = deque()
+        self._chars = 0
+        self._ended = False
+        self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    def put(self, frame: str) -> None:
+        if self._ended:
+            return
+        if self._chars + len(frame) > OUTBOX_CHARS:
+            self.drop("slow")
+            return
+        self._frames.append(frame)
+        self._chars += len(frame)
+        self._filled.set()
+        if self._chars > BACKLOG_CHARS:
+            self._drained.clear()
+
+    def drop(self, why: str) -> None:
+        """Cut the connection. Its reader learns of it as a disconnect."""
+        self._stats.dropped[why] += 1
+        self._end()
+        self._abort()
+
+    async def room(self) -> None:
+        """Wait until the client has read most of what it was sent. Returns at once after the end."""
+        await self._drained.wait()
+
+    async def write(self, send: Send) -> None:
+        """Send what is put, until the connection ends."""
+        try:
+            while not self._ended:
+                try:
+                    async with asyncio.timeout(IDLE_S):
+                        await self._filled.wait()
+                except TimeoutError:
+                    self.drop("idle")
+                    return
+                while self._frames:
+                    frame = self._frames.popleft()
+                    try:
+                        async with asyncio.timeout(STALL_S):
+                            await send({"type": "websocket.send", "text": frame})
+                    except TimeoutError:
+                        self.drop("slow")
+                        return
+                    self._chars -= len(frame)
+                    if self._chars <= BACKLOG_CHARS:
+                        self._drained.set()
+                if not self._ended:
+                    self._filled.clear()
+        except (OSError, RuntimeError):
+            pass  # the client went away: uvicorn says so with either, depending on how far it was
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._frames.clear()
+        self._filled.set()
+        self._drained.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The endpoint: accepts connections and carries out what their clients say."""
+
+    feeds: Feeds
+    ledger: Ledger
+    stats: Stats
+    dexes: frozenset[str]
+    post: Callable[[str, Post], str]  # (client address, request) -> frame
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one websocket, from its handshake to its end."""
+        await receive()  # websocket.connect
+        ip = client_ip(scope)
+        if not self.ledger.connect(ip, _now()):
+            self.stats.refused_connections += 1
+            # What the exchange answers to an eleventh connection is not known; this is our guess.
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "websocket.http.response.start", "status": 429, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": b"null"})
+            return
+        stream = Stream(ip, scope["extensions"].get("devnode.abort", {}).get("abort", _nothing), self.stats)
+        writer: asyncio.Task[None] | None = None
+        try:
+            await send({"type": "websocket.accept"})
+            self.stats.connections += 1
+            writer = asyncio.create_task(stream.write(send), name=f"devnode-ws-writer-{ip}")
+            while (event := await receive())["type"] == "websocket.receive":
+                text = event.get("text")
+                self._handle(stream, text if text is not None else event["bytes"].decode(errors="replace"))
+                await stream.room()
+        finally:
+            self._release(stream)
+            if writer is not None:
+                writer.cancel()
+                await asyncio.wait([writer])
+
+    def _handle(self, stream: Stream, raw: str) -> None:
+        refusal = self.ledger.message(stream.ip, _now())
+        if refusal is not None:
+            self._refuse(stream, refusal)
+            return
+        message = parse_message(raw, self.dexes)
+        if isinstance(message, Ping):
+            stream.put(PONG)
+        elif isinstance(message, Invalid):
+            self._refuse(stream, message.error)
+        elif isinstance(message, Post):
+            self.stats.posts[message.kind] += 1
+            stream.put(self.post(stream.ip, message))
+        elif message.subscribe:
+            self._subscribe(stream, message)
+        else:
+            self._unsubscribe(stream, message)
+
+    def _subscribe(self, stream: Stream, change: Change) -> None:
+        subscription = change.subscription
+        if subscription in stream.held:
+            self._refuse(stream, f"Already subscribed: {subscription.wire}")
+            return
+        refusal = self.ledger.subscribe(stream.ip, subscription.user)
+        if refusal is not None:
+            self._refuse(stream, refusal)
+            return
+        # No await from here on: the acknowledgement goes out before the first data, and no push that
+        # comes between can be missed or sent twice.
+        stream.held.add(subscription)
+        self.stats.subscribed[subscription.kind] += 1
+        stream.put(acknowledgement(change))
+        self.feeds.join(subscription, stream)
+
+    def _unsubscribe(self, stream: Stream, change: Change) -> None:
+        subscription = change.subscription
+        if subscription not in stream.held:
+            self._refuse(stream, f"Already unsubscribed: {subscription.wire}")
+            return
+        self._forget(stream, subscription)
+        self.stats.unsubscribed[subscription.kind] += 1
+        stream.put(acknowledgement(change))
+
+    def _forget(self, stream: Stream, subscription: Subscription) -> None:
+        stream.held.remove(subscription)
+        self.feeds.leave(subscription, stream)
+        self.ledger.unsubscribe(stream.ip, subscription.user)
+
+    def _release(self, stream: Stream) -> None:
+        for subscription in list(stream.held):
+            self._forget(stream, subscription)
+        self.ledger.disconnect(stream.ip)
+
+    def _refuse(self, stream: Stream, text: str) -> None:
+        self.stats.errors[" ".join(text.split(maxsplit=2)[:2]).rstrip(":")] += 1
+        stream.put(error(text))
+
+
+def client_ip(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else "unknown"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _nothing() -> None:
+    """Stands in for a transport where there is none, in tests that call the application directly."""
