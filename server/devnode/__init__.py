@@ -2,7 +2,7 @@
 
 from server.devnode.devnode import Devnode
 from server.devnode.limits import Limits
-from server.devnode.serve import serve
+from server.devnode.foreground import serve
 from server.devnode.stats import Stats
 
 __all__ = ["Devnode", "Limits", "Stats", "serve"]
