@@ -216,13 +216,19 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
         if self.network == "dev" and self.upstream is not None:
-            _conflict("network dev brings its own upstream: choose another network or no upstream",
-                      "network", "upstream")  # fmt: skip
+            _conflict(
+                "network dev brings its own upstream: choose another network or no upstream",
+                "network",
+                "upstream",
+            )
         if self.reconnect_min_s > self.reconnect_max_s:
             _conflict("reconnect_min_s is above reconnect_max_s", "reconnect_min_s", "reconnect_max_s")
         if 0 < self.upstream_weight_per_minute <= self.write_reserve_weight:
-            _conflict("write_reserve_weight leaves nothing of upstream_weight_per_minute to reads",
-                      "write_reserve_weight", "upstream_weight_per_minute")  # fmt: skip
+            _conflict(
+                "write_reserve_weight leaves nothing of upstream_weight_per_minute to reads",
+                "write_reserve_weight",
+                "upstream_weight_per_minute",
+            )
         return self
 
     @classmethod
@@ -324,7 +330,7 @@ def _from_file(path: Path) -> Iterator[tuple[str, Any, str]]:
         values = TomlConfigSettingsSource(Settings, path)()
     except OSError as error:
         raise SettingsError(f"can't read settings file {shown}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"settings file {shown} is not TOML: {one_line(str(error))}") from None
     for name, value in values.items():
         if name not in Settings.model_fields:

@@ -1,0 +1,283 @@
+"""The command line: exit codes, one line on stderr, and what is handed to the parts that do the work."""
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from server.__main__ import main
+from server.settings import Settings
+
+A = "0x" + "a1" * 20
+Result = tuple[int, str, str]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv: str) -> Result:
+        code = main(argv)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A stand-in for `server.app`: remembers the settings it was to run, raises `.error` if set."""
+    seen = SimpleNamespace(settings=None, error=None, code=0)
+
+    def run(settings: Settings) -> int:
+        seen.settings = settings
+        if seen.error is not None:
+            raise seen.error
+        return seen.code
+
+    module: Any = ModuleType("server.app")
+    module.run = run
+    monkeypatch.setitem(sys.modules, "server.app", module)
+    return seen
+
+
+@pytest.fixture
+def devnode(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A stand-in for `server.devnode`: remembers how it was made and where it served."""
+    seen = SimpleNamespace(made=None, served=None, error=None)
+
+    async def serve(node: object, host: str, port: int) -> None:
+        seen.served = (node, host, port)
+        if seen.error is not None:
+            raise seen.error
+
+    def make(**given: object) -> str:
+        seen.made = {**given, "limits": str(given["limits"])}
+        return "the node"
+
+    module: Any = ModuleType("server.devnode")
+
+    class Limits:
+        def __repr__(self) -> str:
+            return "the limits"
+
+        @classmethod
+        def off(cls) -> str:
+            return "no limits"
+
+    module.Devnode, module.Limits, module.serve = make, Limits, serve
+    monkeypatch.setitem(sys.modules, "server.devnode", module)
+    return seen
+
+
+def assert_one_line(result: Result, code: int, said: str) -> None:
+    assert result[0] == code
+    assert result[1] == ""
+    assert result[2].startswith("hl-replica: ")
+    assert said in result[2]
+    assert result[2].count("\n") == 1
+    assert result[2].endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "required: serve | devnode | config"),
+        (["sevre"], "invalid choice: 'sevre'"),
+        (["serve", "--prot", "1"], "unrecognized arguments: --prot 1"),
+        (["serve", "--net", "dev"], "unrecognized arguments: --net dev"),
+        (["serve", "more"], "unrecognized arguments: more"),
+        (["serve", "--port"], "--port: expected one argument"),
+        (["serve", "--port", "70000"], "port: input should be less than or equal to 65535"),
+        (["serve", "--port", "a\nb"], "got 'a\\nb' (flag --port)"),
+        (["serve", "--a\nb"], "unrecognized arguments: --a\\nb"),
+        (["serve", "--network", "dev", "--upstream", "http://h"], "network dev brings its own upstream"),
+        (["serve", "--upstream", "h:1"], "upstream: wants an http:// or https:// base URL"),
+        (["serve", "--track", A, "0x1"], "track: '0x1' is no address"),
+        (["serve", "--track", "@gone"], "gone: No such file or directory (flag --track)"),
+        (["serve", "--config", "gone.toml"], "no settings file gone.toml"),
+        (["config", "--config", "gone.toml"], "no settings file gone.toml"),
+        (["config", "--host", ""], "host: "),
+        (["devnode", "--port", "65536"], "--port: wants a whole number from 0 to 65535, got '65536'"),
+        (["devnode", "--accounts", "0"], "--accounts: wants a whole number of at least 1"),
+        (["devnode", "--seed", "x"], "--seed: wants a whole number of at least 0"),
+        (["devnode", "--recorded", "gone"], "--recorded: no folder gone"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(
+    run: Callable[..., Result],
+    app: SimpleNamespace,
+    devnode: SimpleNamespace,
+    argv: list[str],
+    said: str,
+) -> None:
+    assert_one_line(run(*argv), 2, said)
+    assert app.settings is None
+    assert devnode.made is None
+
+
+@pytest.mark.parametrize("command", ["serve", "config"])
+def test_a_mistake_in_file_or_environment_is_one_line_and_code_2(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "hl.toml").write_text("prot = 1")
+    said = "unknown setting prot in hl.toml: did you mean port?"
+    assert_one_line(run(command, "--config", "hl.toml"), 2, said)
+    monkeypatch.setenv("HL_REPLICA_PROT", "1")
+    said = "unknown setting HL_REPLICA_PROT in the environment: did you mean HL_REPLICA_PORT?"
+    assert_one_line(run(command), 2, said)
+
+
+def test_version_and_help_go_to_stdout(run: Callable[..., Result]) -> None:
+    code, out, err = run("--version")
+    assert (code, err) == (0, "")
+    assert out.startswith("hl-replica ")
+    for command in ("serve", "devnode", "config"):
+        code, out, err = run(command, "--help")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"usage: hl-replica {command}")
+
+
+def test_serve_hands_the_settings_on_and_returns_the_code(
+    run: Callable[..., Result], app: SimpleNamespace
+) -> None:
+    app.code = 7
+    argv = ["--host", "::", "--port", "0", "--network", "testnet", "--upstream", "http://h/", "--track", A]
+    assert run("serve", *argv, "--track", A.upper().replace("X", "x")) == (7, "", "")
+    expected = Settings(
+        host="::", port=0, network="testnet", upstream="http://h", track=(A, A.upper().replace("X", "x"))
+    )
+    assert app.settings == expected
+    assert app.settings.tracked_addresses() == (A,)
+
+
+def test_the_last_of_a_flag_said_twice_counts(run: Callable[..., Result], app: SimpleNamespace) -> None:
+    # scripts/run says --network dev before what its caller says
+    run("serve", "--network", "dev", "--network", "testnet")
+    assert app.settings.network == "testnet"
+
+
+def wrapped(cause: OSError) -> OSError:
+    """As a server raises it that has words of its own."""
+    error = OSError("cannot listen")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EADDRINUSE, "address already in use"), "port 3001 on 127.0.0.1 is already in use"),
+        (PermissionError(errno.EACCES, "no"), "can't listen on port 3001 of 127.0.0.1: no"),
+        (wrapped(OSError(errno.EADDRINUSE, "in use")), "port 3001 on 127.0.0.1 is already in use"),
+        (socket.gaierror(-2, "not known"), "can't listen on port 3001 of 127.0.0.1: not known"),
+    ],
+)
+def test_a_place_it_can_not_listen_on_is_one_line_and_code_1(
+    run: Callable[..., Result],
+    app: SimpleNamespace,
+    devnode: SimpleNamespace,
+    error: OSError,
+    said: str,
+) -> None:
+    app.error = devnode.error = error
+    assert_one_line(run("serve"), 1, said)
+    assert_one_line(run("devnode", "--port", "3001"), 1, said)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a bug"), OSError(errno.EMFILE, "files"), PermissionError(errno.EACCES, "no", "f")]
+)
+def test_any_other_failure_keeps_its_trace(
+    run: Callable[..., Result], app: SimpleNamespace, error: Exception
+) -> None:
+    app.error = error
+    with pytest.raises(type(error)):
+        run("serve")
+
+
+def test_an_interrupt_is_quiet(run: Callable[..., Result], app: SimpleNamespace) -> None:
+    app.error = KeyboardInterrupt()
+    assert run("serve") == (130, "", "")
+
+
+def test_devnode_has_its_defaults(run: Callable[..., Result], devnode: SimpleNamespace) -> None:
+    assert run("devnode") == (0, "", "")
+    assert devnode.made == {"accounts": 100, "seed": 1, "limits": "the limits", "recorded": None}
+    assert devnode.served == ("the node", "127.0.0.1", 3002)
+
+
+def test_devnode_takes_its_flags(
+    run: Callable[..., Result], devnode: SimpleNamespace, tmp_path: Path
+) -> None:
+    argv = ["--host", "0.0.0.0", "--port", "0", "--seed", "5", "--accounts", "2", "--recorded", "."]
+    assert run("devnode", *argv, "--no-limits") == (0, "", "")
+    assert devnode.made == {"accounts": 2, "seed": 5, "limits": "no limits", "recorded": Path(".")}
+    assert devnode.served == ("the node", "0.0.0.0", 0)
+
+
+def test_config_prints_values_and_sources(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hl.toml").write_text("port = 1\nread_only = true")
+    monkeypatch.setenv("HL_REPLICA_UPSTREAM", "https://h/key")
+    code, out, err = run("config", "--config", "hl.toml", "--port", "2", "--track", A)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == len(Settings.model_fields)
+    for line in (
+        'host = "127.0.0.1"   # default',
+        "port = 2   # flag --port",
+        "read_only = true   # file hl.toml",
+        'upstream = "https://h/***"   # env HL_REPLICA_UPSTREAM',
+        f'track = ["{A}"]   # flag --track',
+    ):
+        assert line in lines
+
+
+def test_config_reads_what_it_printed(run: Callable[..., Result], tmp_path: Path) -> None:
+    _, first, _ = run("config", "--network", "dev", "--port", "0", "--track", A)
+    (tmp_path / "printed.toml").write_text(first)
+    code, second, err = run("config", "--config", "printed.toml")
+    assert (code, err) == (0, "")
+    assert [line.split("   # ")[0] for line in second.splitlines()] == [
+        line.split("   # ")[0] for line in first.splitlines()
+    ]
+
+
+def test_config_starts_without_the_server(tmp_path: Path) -> None:
+    """As a process of its own, through `python -m server`; nothing heavy is imported for it."""
+    heavy = ("starlette", "uvicorn", "aiohttp", "websockets", "replica", "server.app", "server.devnode")
+    code = (
+        "import sys; from server.__main__ import main; code = main(['config']);"
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    environ = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "server", "nope"], capture_output=True, text=True, env=environ, cwd=tmp_path
+    )
+    assert_one_line((done.returncode, done.stdout, done.stderr), 2, "invalid choice: 'nope'")
+
+
+def test_the_real_devnode_on_a_taken_port_says_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        argv = [sys.executable, "-m", "server", "devnode", "--accounts", "1", "--port", port]
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
+    said = f"port {port} on 127.0.0.1 is already in use"
+    assert_one_line((done.returncode, done.stdout, done.stderr), 1, said)
