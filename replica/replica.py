@@ -12,7 +12,7 @@ from random import Random
 import aiohttp
 
 from replica.clock import Clock
-from replica.errors import UpstreamUnavailable
+from replica.errors import ReplicaError, UpstreamUnavailable
 from replica.events import AccountFetched, AccountStates, FollowingEnded
 from replica.state.readiness import Readiness
 from replica.state.store import Bounds, Store
@@ -123,6 +123,7 @@ class Replica:
         )
         self._perp_dexs: PerpDexs | None = None
         self._feeding: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
 
     # -- life ------------------------------------------------------------------------------------------
 
@@ -133,13 +134,15 @@ class Replica:
         self.feed.want(all_dexs_clearinghouse_state(user) for user in self.plan.live)
         self._feeding = asyncio.create_task(self.feed.run(), name="feed")
         self._feeding.add_done_callback(_report_death)
+        self._warming = asyncio.create_task(self._warm(), name="warm up")
 
     async def stop(self) -> None:
         """Close the feed, then the pools. Waits for both."""
         self.readiness.stop()
-        if self._feeding is not None:
-            self._feeding.cancel()
-            await asyncio.wait([self._feeding])
+        for task in (self._warming, self._feeding):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         await self._reads.close()
         await self._writes.close()
 
@@ -208,7 +211,7 @@ class Replica:
 
         Raises as `fetch_account`, and `UpstreamUnavailable` where the answer is no dex list.
         """
-        answer, started = await self._read("perpDexs", b'{"type":"perpDexs"}', JSON, deadline_s, deadline_s)
+        answer, started = await self._read("perpDexs", b'{"type":"perpDexs"}', JSON, None, deadline_s)
         names = read_perp_dexs(answer.body) if answer.status == 200 else None
         if names is None:
             raise UpstreamUnavailable(f"perpDexs answered {answer.status}")
@@ -222,6 +225,13 @@ class Replica:
         return await self._forwarder.forward("/exchange", body, content_type)
 
     # -- inside ----------------------------------------------------------------------------------------
+
+    async def _warm(self) -> None:
+        """Read the dex list ahead of the first batch over all dexes; without it that batch reads it."""
+        try:
+            await self.fetch_perp_dexs(deadline_s=self.settings.read_timeout_s)
+        except ReplicaError as error:
+            logger.info("no dex list yet: %s", error)
 
     async def _read(
         self, type_: str, body: bytes, content_type: str, wait_s: float | None, deadline_s: float | None

@@ -1,0 +1,193 @@
+"""Account states for readers: from memory while that honours the read, else by one shared upstream call."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import orjson
+
+from replica import Answer, HeldState, Replica, ReplicaError
+from server.coalesce import Coalescer
+from server.freshness import COALESCED, MEMORY, STALE, UPSTREAM, Directives, Floor
+
+
+class Asked(NamedTuple):
+    """How fresh one request wants its states. `now` is our monotonic clock when it came."""
+
+    now: float
+    directives: Directives
+    floors: tuple[Floor, ...]
+
+    def accepts(self, held: HeldState) -> bool:
+        """Whether its age and its floors allow this state, fresh or not."""
+        if self.now - held.received > self.directives.max_age_s:
+            return False
+        return all(floor.met_by(held) for floor in self.floors)
+
+    def from_memory(self, held: HeldState | None) -> bool:
+        """Whether this state answers the request as it is, without asking anyone."""
+        return (
+            held is not None
+            and held.fresh_until > self.now
+            and not self.directives.no_cache
+            and self.accepts(held)
+        )
+
+    @property
+    def after(self) -> float:
+        """The moment after which an upstream call must have started to honour the floors."""
+        return max((floor.after for floor in self.floors if not floor.patient), default=-math.inf)
+
+
+class Found(NamedTuple):
+    """A state that answers the request, and where it came from."""
+
+    held: HeldState
+    source: bytes
+
+
+class NotHeld(Exception):
+    """The request forbids asking the upstream, and memory has nothing for it."""
+
+
+class NotThereYet(Exception):
+    """No state as new as demanded arrived within the bounded wait."""
+
+    def __init__(self, floor_ms: int) -> None:
+        super().__init__(f"nothing as new as {floor_ms}")
+        self.floor_ms = floor_ms
+
+
+class AccountsSettings(NamedTuple):
+    """Seconds."""
+
+    stale_if_error_s: float = 60.0
+    not_before_wait_s: float = 3.0
+
+
+class Accounts:
+    """One read path for single reads and batches alike."""
+
+    def __init__(self, replica: Replica, settings: AccountsSettings) -> None:
+        self._replica = replica
+        self._settings = settings
+        self._store = replica.store
+        self._monotonic = replica.clock.monotonic
+        self._flights: Coalescer[Answer] = Coalescer(self._monotonic)
+
+    async def close(self) -> None:
+        await self._flights.close()
+
+    async def obtain(
+        self,
+        user: str,
+        dex: str,
+        asked: Asked,
+        *,
+        body: bytes | None = None,
+        wait_s: float | None = None,
+        deadline_s: float | None = None,
+    ) -> Found | Answer:
+        """Get a state that memory can't answer as it is (`Asked.from_memory` said no).
+
+        `body` is what to send upstream; ours where the client's would not do. Returns the upstream's own
+        answer where that is no state (an unknown dex). Raises `NotHeld`, `NotThereYet`, and the replica's
+        errors where no stale state may stand in.
+        """
+        held = self._store.get(user, dex)
+        if asked.directives.only_if_cached:
+            if held is not None and self.may_stand_in(held, asked):
+                return Found(held, STALE)
+            raise NotHeld
+        if held is not None and self._feed_will_do(held, asked):
+            await self._wait(user, dex, asked)
+            return self._found(user, dex, MEMORY)
+        try:
+            answer, joined = await self._flights.run(
+                (user, dex),
+                lambda: self._replica.fetch_account(
+                    user, dex, body or request_body(user, dex), wait_s=wait_s, deadline_s=deadline_s
+                ),
+                started_after=asked.after,
+            )
+        except ReplicaError:
+            held = self._store.get(user, dex)
+            if held is not None and self.may_stand_in(held, asked):
+                return Found(held, STALE)
+            raise
+        held = self._store.get(user, dex)
+        if answer.status != 200 or held is None:
+            if answer.status >= 500 and held is not None and self.may_stand_in(held, asked):
+                return Found(held, STALE)
+            return answer
+        if not all(floor.met_by(held) for floor in asked.floors):
+            # The upstream itself is not there yet: its next state may come by push.
+            await self._wait(user, dex, asked)
+        return self._found(user, dex, COALESCED if joined else UPSTREAM)
+
+    def may_stand_in(self, held: HeldState, asked: Asked) -> bool:
+        """Whether a state that is not fresh any more may answer, marked stale, when the upstream can't.
+
+        Never one below the request's floors, and none when the request insists on the upstream.
+        """
+        return (
+            not asked.directives.no_cache
+            and self._monotonic() - held.received <= self._settings.stale_if_error_s
+            and asked.accepts(held)
+        )
+
+    def _feed_will_do(self, held: HeldState, asked: Asked) -> bool:
+        """Whether all that is missing is a push that is due anyway: then the upstream is left alone."""
+        unmet = [floor for floor in asked.floors if not floor.met_by(held)]
+        return (
+            bool(unmet)
+            and all(floor.patient for floor in unmet)
+            and held.live(asked.now)
+            and not asked.directives.no_cache
+        )
+
+    async def _wait(self, user: str, dex: str, asked: Asked) -> None:
+        """Wait until the state meets the floors. Raises `NotThereYet` after the bounded wait."""
+
+        def met() -> bool:
+            held = self._store.get(user, dex)
+            return held is not None and all(floor.met_by(held) for floor in asked.floors)
+
+        if not met() and not await _wait_for(
+            met, user, dex, self._store.watch, self._settings.not_before_wait_s
+        ):
+            raise NotThereYet(max(floor.ms for floor in asked.floors))
+
+    def _found(self, user: str, dex: str, source: bytes) -> Found:
+        held = self._store.get(user, dex)
+        assert held is not None, "a state that was just heard of is held"
+        return Found(held, source)
+
+
+async def _wait_for(
+    met: Callable[[], bool],
+    user: str,
+    dex: str,
+    watch: Callable[[str, str, Callable[[], None]], Callable[[], None]],
+    wait_s: float,
+) -> bool:
+    arrived = asyncio.Event()
+    # No await between the check by the caller and this registration: a push in between would be missed.
+    unwatch = watch(user, dex, lambda: arrived.set() if met() else None)
+    try:
+        async with asyncio.timeout(wait_s):
+            await arrived.wait()
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        unwatch()
+
+
+def request_body(user: str, dex: str) -> bytes:
+    """A clearinghouseState request of our own making; `dex` is left out for the main one."""
+    request = {"type": "clearinghouseState", "user": user}
+    if dex:
+        request["dex"] = dex
+    return orjson.dumps(request)

@@ -1,0 +1,302 @@
+"""The composition root: builds the replica and the server from the settings, and runs them.
+
+The only file that knows everyone, and the only one that reads the clocks and seeds randomness.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from random import Random
+
+import aiohttp
+import uvicorn
+from starlette.applications import Starlette
+
+from replica import Bounds, Clock, FeedSettings, LedgerLimits, Replica, ReplicaSettings
+from server.accounts import AccountsSettings
+from server.batch import BatchSettings
+from server.devnode import Devnode, Limits
+from server.exchange import Exchange, ExchangePolicy
+from server.freshness import Floors
+from server.health import routes
+from server.http import Front
+from server.info import Info, InfoSettings
+from server.settings import Settings, mask_url
+
+logger = logging.getLogger(__name__)
+
+
+class Program:
+    """Replica and front together. `start`, serve `front`, `stop`.
+
+    `base_url` is the upstream; `connector` only for tests on virtual time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        base_url: str,
+        follow: tuple[str, ...],
+        clock: Clock,
+        random: Random,
+        connector: Callable[[int, float], aiohttp.BaseConnector] | None = None,
+    ) -> None:
+        self.replica = Replica(
+            replica_settings(settings, base_url, follow), clock=clock, random=random, connector=connector
+        )
+        # Nothing served is older than this: a longer memory of writes would hold nobody to anything.
+        oldest_served_s = max(settings.stale_if_error_s, settings.account_ttl_s, settings.account_live_s)
+        floors = Floors(keep_s=oldest_served_s + settings.batch_deadline_s + 1.0)
+        self.info = Info(self.replica, floors, info_settings(settings))
+        self.exchange = Exchange(self.replica, floors, exchange_policy(settings))
+        self.front = Front(
+            self.info,
+            self.exchange,
+            Starlette(routes=routes(self.replica)),
+            max_body_bytes=settings.max_body_bytes,
+        )
+
+    async def start(self) -> None:
+        await self.replica.start()
+
+    async def stop(self) -> None:
+        """After the last request is answered: end what is under way upstream, close the feed."""
+        await self.info.close()
+        await self.replica.stop()
+
+
+# -- settings, room by room ----------------------------------------------------------------------------
+
+
+def replica_settings(settings: Settings, base_url: str, follow: tuple[str, ...]) -> ReplicaSettings:
+    s = settings
+    return ReplicaSettings(
+        base_url=base_url,
+        follow=follow,
+        bounds=Bounds(
+            live_s=s.account_live_s,
+            ttl_s=s.account_ttl_s,
+            frozen_after_s=s.frozen_after_s,
+            cached_states=s.cache_max_states,
+        ),
+        feed=FeedSettings(
+            ping_interval_s=s.ping_interval_s,
+            pong_timeout_s=s.pong_timeout_s,
+            silent_after_s=s.silent_after_s,
+            healthy_after_s=s.healthy_after_s,
+            messages_per_minute=s.upstream_messages_per_minute,
+            connections_per_minute=s.upstream_connections_per_minute,
+            max_frame_bytes=s.feed_max_frame_bytes,
+        ),
+        ledger=LedgerLimits(
+            users=s.upstream_users,
+            subscriptions=s.upstream_subscriptions,
+            answer_within_s=s.subscribe_timeout_s,
+        ),
+        reconnect_min_s=s.reconnect_min_s,
+        reconnect_max_s=s.reconnect_max_s,
+        weight_per_minute=s.upstream_weight_per_minute,
+        write_reserve_weight=s.write_reserve_weight,
+        connect_timeout_s=s.connect_timeout_s,
+        read_timeout_s=s.read_timeout_s,
+        write_timeout_s=s.write_timeout_s,
+        budget_wait_s=s.budget_wait_s,
+        read_connections=s.read_connections,
+        write_connections=s.write_connections,
+    )
+
+
+def info_settings(settings: Settings) -> InfoSettings:
+    return InfoSettings(
+        accounts=AccountsSettings(
+            stale_if_error_s=settings.stale_if_error_s, not_before_wait_s=settings.not_before_wait_s
+        ),
+        batch=BatchSettings(
+            max_users=settings.batch_max_users,
+            max_users_all_dexes=settings.batch_max_users_all_dexes,
+            max_dexes=settings.max_dexes,
+            deadline_s=settings.batch_deadline_s,
+            concurrency=settings.batch_concurrency,
+            perp_dexs_ttl_s=settings.perp_dexs_ttl_s,
+        ),
+        denied_types=frozenset(settings.denied_types),
+    )
+
+
+def exchange_policy(settings: Settings) -> ExchangePolicy:
+    return ExchangePolicy(
+        read_only=settings.read_only,
+        allowed_actions=frozenset(settings.allowed_actions),
+        kill_switch_file=settings.kill_switch_file,
+        write_floor_margin_ms=settings.write_floor_margin_ms,
+    )
+
+
+def without_upstream_limits(settings: Settings) -> Settings:
+    """For the embedded exchange, which enforces none unless it is told to."""
+    return settings.model_copy(
+        update={
+            "upstream_users": 0,
+            "upstream_subscriptions": 0,
+            "upstream_messages_per_minute": 0,
+            "upstream_connections_per_minute": 0,
+            "upstream_weight_per_minute": 0,
+        }
+    )
+
+
+# -- running -------------------------------------------------------------------------------------------
+
+
+class Server(uvicorn.Server):
+    """uvicorn, whose stop is ours: SIGTERM and SIGINT end it with exit code 0, not by the signal again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+def http_server(front: Front, settings: Settings) -> Server:
+    """The HTTP side: uvicorn with its C parser, and none of the per-request extras nobody asked for."""
+    return Server(
+        uvicorn.Config(
+            front,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=2048,
+            # Clients poll every few seconds: closing between two polls would cost them a handshake each.
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+        )
+    )
+
+
+def tune_process() -> None:
+    """Settings of the interpreter and the allocator that megabyte answers and 100,000 states ask for."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            libc = ctypes.CDLL(None)
+            # A body above glibc's mmap threshold (128 kB) would be mapped, page-faulted and unmapped for
+            # every answer. M_MMAP_THRESHOLD = -3, M_TRIM_THRESHOLD = -1 (malloc.h).
+            libc.mallopt(-3, 1 << 30)
+            libc.mallopt(-1, 512 << 20)
+    # What start-up made stays; and the states come and go by reference count alone, so that looking
+    # through all of them for cycles again and again would find nothing.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind before anything is started, so that a port in use is found out first. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """Run until SIGTERM or SIGINT: stop accepting, finish what is in flight, close the feed."""
+    devnode: Devnode | None = None
+    program: Program | None = None
+    base_url = settings.upstream_url
+    follow = settings.tracked_addresses()
+    try:
+        if settings.network == "dev":
+            devnode = Devnode(
+                accounts=settings.dev_accounts,
+                seed=settings.dev_seed,
+                limits=Limits() if settings.dev_limits else Limits.off(),
+            )
+            base_url = f"http://127.0.0.1:{await devnode.start()}"
+            follow = (*follow, *devnode.addresses)
+            if not settings.dev_limits:
+                settings = without_upstream_limits(settings)
+        assert base_url is not None, "every network but dev has an upstream"
+        program = Program(
+            settings,
+            base_url=base_url,
+            follow=follow,
+            clock=Clock(monotonic=asyncio.get_running_loop().time, wall=time.time),
+            random=Random(),
+        )
+        await program.start()
+        host, port = listener.getsockname()[:2]
+        _say_hello(f"http://{host}:{port}", base_url, program.replica, devnode)
+        tune_process()
+        await http_server(program.front, settings).serve(sockets=[listener])
+    finally:
+        if program is not None:
+            await program.stop()
+        if devnode is not None:
+            await devnode.stop()
+        listener.close()
+    logger.info("stopped")
+
+
+def _say_hello(url: str, base_url: str, replica: Replica, devnode: Devnode | None) -> None:
+    plan = replica.plan
+    upstream = "the embedded devnode" if devnode is not None else mask_url(base_url)
+    print(f"hl-replica listens on {url}, upstream is {upstream}, {len(plan.live)} accounts followed live")
+    if plan.waiting:
+        print(
+            f"  {len(plan.waiting)} tracked accounts are over the upstream's user limit: fetched when asked"
+        )
+    if devnode is not None:
+        users = ",".join(f'"{user}"' for user in devnode.addresses[:2])
+        print("Try:")
+        print(f"  curl -s {url}/ready")
+        print(
+            f"  curl -si {url}/info -H 'Content-Type: application/json' "
+            f'-d \'{{"type":"batchClearinghouseStates","users":[{users}]}}\''
+        )
+    sys.stdout.flush()
+
+
+def run(settings: Settings) -> int:
+    """Serve until told to stop and return the exit code, 0. Raises OSError where it can't listen."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for chatty in ("websockets", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    listener = listen(settings.host, settings.port)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(settings, listener))
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop

@@ -1,0 +1,57 @@
+"""GET /health (the process is up) and GET /ready (its answers are worth having, or why not)."""
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from replica import Phase, Replica
+
+
+def routes(replica: Replica) -> list[Route]:
+    """The two endpoints of one replica."""
+
+    async def health(request: Request) -> Response:
+        return _json(200, {"status": "up"})
+
+    async def ready(request: Request) -> Response:
+        readiness = replica.assess()
+        return _json(200 if readiness.phase is Phase.READY else 503, report(replica))
+
+    return [Route("/health", health), Route("/ready", ready)]
+
+
+def report(replica: Replica) -> dict[str, object]:
+    """What /ready says beside its status: the reasons against, and the numbers behind them."""
+    readiness, feed, store = replica.readiness, replica.feed, replica.store
+    counts = feed.counts
+    return {
+        "status": readiness.phase.value,
+        "reasons": readiness.reasons,
+        "generation": readiness.generation,
+        "accounts": {
+            "live": len(replica.plan.live),
+            "waiting_for_room": len(replica.plan.waiting),
+            "states": len(store),
+            "version": store.version,
+        },
+        "feed": {
+            "connected": feed.connected,
+            "connections": feed.connections,
+            "frames": counts.frames,
+            "states": counts.states,
+            "unknown": counts.unknown,
+            "unknown_channels": dict(counts.unknown_channels),
+            "unreadable": counts.unreadable,
+            "errors": counts.errors,
+            "last_error": counts.last_error,
+            "refused": counts.refused,
+            "resubscribed": counts.resubscribed,
+            "passed_over": store.passed_over,
+        },
+        "upstream": {"refusals_429": replica.weight.refusals},
+    }
+
+
+def _json(status: int, value: object) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")

@@ -1,0 +1,168 @@
+"""POST /info: from memory where that honours the read, else forwarded as the client's bytes.
+
+`begin` answers without ever awaiting where it can; the shells (`http`, `fastpath`) call it first and only
+then wait for what it could not do at once.
+"""
+
+from collections.abc import Coroutine, Iterable
+from typing import Any, NamedTuple
+
+import orjson
+
+from replica import Answer, HeldState, Replica, ReplicaError
+from server.accounts import Accounts, AccountsSettings, Asked, Found, NotHeld, NotThereYet
+from server.batch import Batch, BatchSettings, is_address
+from server.coalesce import Coalescer
+from server.freshness import (
+    COALESCED,
+    MEMORY,
+    UPSTREAM,
+    BadDirective,
+    Floors,
+    provenance,
+    read_directives,
+)
+from server.reply import (
+    BATCH_INVALID_JSON,
+    JSON,
+    NOT_DESERIALIZED,
+    NOT_HELD,
+    NOT_JSON_TYPE,
+    Header,
+    Reply,
+    not_there_yet,
+    refusal,
+    upstream_failed,
+)
+
+NO_HEADERS: tuple[Header, ...] = ()
+
+
+class InfoSettings(NamedTuple):
+    """`denied_types` are refused with 403 and never reach the upstream."""
+
+    accounts: AccountsSettings = AccountsSettings()
+    batch: BatchSettings = BatchSettings()
+    denied_types: frozenset[str] = frozenset({"fileSnapshot"})
+
+
+class Info:
+    """One per server. The mutable state is in its parts: the flights under way."""
+
+    def __init__(self, replica: Replica, floors: Floors, settings: InfoSettings) -> None:
+        self._replica = replica
+        self._floors = floors
+        self._denied = settings.denied_types
+        self._monotonic = replica.clock.monotonic
+        self._store = replica.store
+        self._accounts = Accounts(replica, settings.accounts)
+        self._batch = Batch(replica, self._accounts, settings.batch)
+        self._flights: Coalescer[Answer] = Coalescer(self._monotonic)
+
+    async def close(self) -> None:
+        """End the upstream reads still under way."""
+        await self._batch.close()
+        await self._accounts.close()
+        await self._flights.close()
+
+    def begin(
+        self, body: bytes, headers: Iterable[Header], client: str
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        """Answer one request: the reply, or a coroutine that will have it.
+
+        `headers` with lower-case names; `client` is who is held to which floor (API key or address).
+        """
+        if not is_json(headers):
+            return NOT_JSON_TYPE
+        try:
+            request = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return BATCH_INVALID_JSON
+        if not isinstance(request, dict):
+            return NOT_DESERIALIZED
+        type_ = request.get("type")
+        if not isinstance(type_, str):
+            return NOT_DESERIALIZED
+        try:
+            directives = read_directives(headers)
+        except BadDirective as error:
+            return refusal(400, str(error))
+        now = self._monotonic()
+        floors = self._floors.of(client, directives.not_before_ms, now)
+        asked = Asked(now, directives, floors)
+        if type_ == "clearinghouseState":
+            return self._clearinghouse_state(request, body, asked)
+        if type_ == "batchClearinghouseStates":
+            return self._batch.begin(request, asked)
+        if type_ in self._denied:
+            return refusal(403, f"type {type_[:64]} is denied here")
+        if directives.only_if_cached:
+            return NOT_HELD
+        return self._forward(type_, body, asked)
+
+    # -- one account -----------------------------------------------------------------------------------
+
+    def _clearinghouse_state(
+        self, request: dict[str, object], body: bytes, asked: Asked
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        user = request.get("user")
+        dex = request.get("dex")
+        if not isinstance(user, str) or not is_address(user):
+            return NOT_DESERIALIZED
+        if dex is None:
+            dex = ""
+        elif not isinstance(dex, str):
+            return NOT_DESERIALIZED
+        user = user.lower()
+        held = self._store.get(user, dex)
+        if held is not None and asked.from_memory(held):
+            return _state_reply(held, MEMORY, asked.now)
+        return self._obtain(user, dex, body, asked)
+
+    async def _obtain(self, user: str, dex: str, body: bytes, asked: Asked) -> Reply:
+        try:
+            found = await self._accounts.obtain(user, dex, asked, body=body)
+        except NotHeld:
+            return NOT_HELD
+        except NotThereYet as error:
+            return not_there_yet(error.floor_ms)
+        except ReplicaError as error:
+            return upstream_failed(error)
+        if isinstance(found, Found):
+            return _state_reply(found.held, found.source, self._monotonic())
+        return self._passed_on(found, UPSTREAM)
+
+    # -- everything else -------------------------------------------------------------------------------
+
+    async def _forward(self, type_: str, body: bytes, asked: Asked) -> Reply:
+        replica = self._replica
+        try:
+            answer, joined = await self._flights.run(
+                body,
+                lambda: replica.forward_info(type_, body, "application/json"),
+                started_after=asked.after,
+            )
+        except ReplicaError as error:
+            return upstream_failed(error)
+        return self._passed_on(answer, COALESCED if joined else UPSTREAM)
+
+    def _passed_on(self, answer: Answer, source: bytes) -> Reply:
+        """The upstream's bytes, status and content type, as they came just now."""
+        headers = provenance(source, int(self._replica.clock.wall() * 1000), 0.0)
+        if answer.content_type:
+            headers.append((b"content-type", answer.content_type.encode("latin-1", "replace")))
+        return Reply(answer.status, headers, answer.body)
+
+
+def _state_reply(held: HeldState, source: bytes, now: float) -> Reply:
+    headers = provenance(source, held.as_of, now - held.received)
+    headers.append((b"content-type", JSON))
+    return Reply(200, headers, held.body)
+
+
+def is_json(headers: Iterable[Header]) -> bool:
+    """Whether the request says its body is JSON, as the exchange demands (415 otherwise)."""
+    for name, value in headers:
+        if name == b"content-type":
+            return value[:16].lower() == b"application/json"
+    return False
