@@ -96,19 +96,19 @@ Sources = Mapping[str, str]
 
 
 def test_no_arrow_runs_the_wrong_way() -> None:
-    assert list(wrong_arrows(tree())) == []
+    assert "\n".join(wrong_arrows(tree())) == ""
 
 
 def test_no_cycle() -> None:
-    assert list(cycles(tree())) == []
+    assert "\n".join(cycles(tree())) == ""
 
 
 def test_only_shells_touch_the_network() -> None:
-    assert list(network_outside_shells(tree())) == []
+    assert "\n".join(network_outside_shells(tree())) == ""
 
 
 def test_clocks_and_chance_are_handed_down() -> None:
-    assert list(ambient_outside_composition(tree())) == []
+    assert "\n".join(ambient_outside_composition(tree())) == ""
 
 
 def test_no_other_source_folder() -> None:
