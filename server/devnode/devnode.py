@@ -15,11 +15,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from server.devnode.app import Api, App
 from server.devnode.feeds import Feeds
 from server.devnode.limits import Ledger, Limits
+from server.devnode.recorded import Recorded
 from server.devnode.stats import Stats
 from server.devnode.stream import Streams
 from server.devnode.world import Source, World
 
-_STOP_S = 3  # how long clients are given to close; afterwards they are cut off
+_STOP_S = 1.0  # how long clients are given to close; afterwards they are cut off
 
 
 class Devnode:
@@ -43,7 +44,7 @@ class Devnode:
     ) -> None:
         self.stats = Stats()
         self.limits = limits
-        self.source: Source = World(accounts=accounts, seed=seed)
+        self.source: Source = World(accounts=accounts, seed=seed) if recorded is None else Recorded(recorded)
         self.addresses: Sequence[str] = self.source.addresses
         self._clock = clock
         self._tick_s = tick_s
@@ -78,7 +79,7 @@ class Devnode:
             access_log=False,
             server_header=False,
             timeout_keep_alive=75,  # the exchange's nginx; uvicorn's 5 s would cut pooled connections
-            timeout_graceful_shutdown=_STOP_S,
+            timeout_graceful_shutdown=5,  # never needed: stop() cuts the connections before
         )
         server = _Server(config)
         await server.open()
@@ -95,15 +96,15 @@ class Devnode:
         server, self._server = self._server, None
         if server is None:
             return
-        self._feeds.close()
-        server.should_exit = True
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        await server.shutdown()
-        # uvicorn only cancels what is left after its grace: see it end.
-        if left := list(server.server_state.tasks):
-            await asyncio.wait(left)
+        # A client that does not read would hold up the close for as long as it likes.
+        cut = asyncio.get_running_loop().call_later(_STOP_S, server.abort)
+        try:
+            await server.shutdown()
+        finally:
+            cut.cancel()
 
     async def _ticking(self) -> None:
         loop = asyncio.get_running_loop()
@@ -129,6 +130,10 @@ class _Server(uvicorn.Server):
             await self.startup()
         except SystemExit as exc:
             raise OSError(f"cannot listen on {self.config.host}:{self.config.port}") from exc.__context__
+
+    def abort(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

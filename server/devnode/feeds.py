@@ -62,12 +62,6 @@ class Feeds:
             channel.timer.cancel()
             del self._channels[subscription]
 
-    def close(self) -> None:
-        """Stop all timers. Listeners may still leave afterwards."""
-        for channel in self._channels.values():
-            if channel.timer is not None:
-                channel.timer.cancel()
-
     def _arm(self, channel: _Channel) -> None:
         loop = asyncio.get_running_loop()
         subscription = channel.subscription

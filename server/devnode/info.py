@@ -124,9 +124,9 @@ def parse(fields: Mapping[str, Any]) -> InfoRequest | Answer:
     dex = fields.get("dex")
     if dex is not None and not isinstance(dex, str):
         return MALFORMED
-    if kind in _START_TIME_TYPES and not _is_time(fields.get("startTime")):
+    if kind in _START_TIME_TYPES and not is_natural(fields.get("startTime")):
         return MALFORMED
-    if kind == "orderStatus" and not _is_order_id(fields.get("oid")):
+    if kind == "orderStatus" and not (is_natural(oid := fields.get("oid")) or is_cloid(oid)):
         return MALFORMED
     if kind == "batchClearinghouseStates":
         users = fields.get("users")
@@ -135,9 +135,10 @@ def parse(fields: Mapping[str, Any]) -> InfoRequest | Answer:
     return InfoRequest(kind, user, dex or MAIN_DEX, fields)
 
 
-def _is_time(value: object) -> bool:
+def is_natural(value: object) -> bool:
+    """A time, an id, a count: JSON's true is none of them, though Python's is an int."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_order_id(value: object) -> bool:
-    return _is_time(value) or (isinstance(value, str) and _CLOID.fullmatch(value) is not None)
+def is_cloid(value: object) -> bool:
+    return isinstance(value, str) and _CLOID.fullmatch(value) is not None

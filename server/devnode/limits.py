@@ -88,7 +88,7 @@ class Window:
 
 
 @dataclass(slots=True)
-class Account:
+class Usage:
     """Everything one client address has used up. Changed by `Ledger` alone."""
 
     weight: Window
@@ -104,29 +104,29 @@ class Ledger:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._accounts: dict[str, Account] = {}
+        self._usage: dict[str, Usage] = {}
 
-    def of(self, ip: str) -> Account:
-        account = self._accounts.get(ip)
-        if account is None:
+    def of(self, ip: str) -> Usage:
+        usage = self._usage.get(ip)
+        if usage is None:
             limits = self.limits
-            account = self._accounts[ip] = Account(
+            usage = self._usage[ip] = Usage(
                 Window(limits.weight_per_minute),
                 Window(limits.messages_per_minute),
                 Window(limits.connections_per_minute),
             )
-        return account
+        return usage
 
     def request(self, ip: str, weight: int, now: float) -> bool:
         return self.of(ip).weight.take(weight, now)
 
     def connect(self, ip: str, now: float) -> bool:
-        account = self.of(ip)
-        if self.limits.connections is not None and account.connections >= self.limits.connections:
+        usage = self.of(ip)
+        if self.limits.connections is not None and usage.connections >= self.limits.connections:
             return False
-        if not account.opened.take(1, now):
+        if not usage.opened.take(1, now):
             return False
-        account.connections += 1
+        usage.connections += 1
         return True
 
     def disconnect(self, ip: str) -> None:
@@ -140,21 +140,21 @@ class Ledger:
 
     def subscribe(self, ip: str, user: str | None) -> str | None:
         """Count a subscription. Returns the error text, which names no request, when it is refused."""
-        account, limits = self.of(ip), self.limits
-        if limits.subscriptions is not None and account.subscriptions >= limits.subscriptions:
+        usage, limits = self.of(ip), self.limits
+        if limits.subscriptions is not None and usage.subscriptions >= limits.subscriptions:
             return f"Cannot subscribe to more than {limits.subscriptions} channels."
         if user is not None:
-            if limits.users is not None and user not in account.users and len(account.users) >= limits.users:
+            if limits.users is not None and user not in usage.users and len(usage.users) >= limits.users:
                 return f"Cannot track more than {limits.users} total users."
-            account.users[user] += 1
-        account.subscriptions += 1
+            usage.users[user] += 1
+        usage.subscriptions += 1
         return None
 
     def unsubscribe(self, ip: str, user: str | None) -> None:
         """Give a subscription back. The slot of its user is free at once if it was the last one."""
-        account = self.of(ip)
-        account.subscriptions -= 1
+        usage = self.of(ip)
+        usage.subscriptions -= 1
         if user is not None:
-            account.users[user] -= 1
-            if not account.users[user]:
-                del account.users[user]
+            usage.users[user] -= 1
+            if not usage.users[user]:
+                del usage.users[user]
