@@ -8,7 +8,7 @@ Pure integers wherever the exchange uses integers. Units:
 
 so that lots x ticks is micro-USD without any rounding. Only `returnOnEquity` and `liquidationPx` are
 binary64 on the wire, and there the order of operations is part of the contract: it was matched digit by
-digit against recorded states (tests/server/devnode/test_clearinghouse_recorded.py repeats the proof).
+digit against recorded states (tests/server/devnode/test_recover.py repeats the proof).
 
 Formulas: official docs (margining, margin tiers, liquidations, entry price and pnl); rounding: wire.
 """
