@@ -24,10 +24,12 @@ from server.accounts import AccountsSettings
 from server.batch import BatchSettings
 from server.devnode import Devnode, Limits
 from server.exchange import Exchange, ExchangePolicy
+from server.fastpath import fast_protocol
 from server.freshness import Floors
 from server.health import routes
 from server.http import Front
 from server.info import Info, InfoSettings
+from server.queries.batch_clearinghouse_states import BatchLimits
 from server.settings import Settings, mask_url
 
 logger = logging.getLogger(__name__)
@@ -120,8 +122,10 @@ def info_settings(settings: Settings) -> InfoSettings:
             stale_if_error_s=settings.stale_if_error_s, not_before_wait_s=settings.not_before_wait_s
         ),
         batch=BatchSettings(
-            max_users=settings.batch_max_users,
-            max_users_all_dexes=settings.batch_max_users_all_dexes,
+            limits=BatchLimits(
+                max_users=settings.batch_max_users,
+                max_users_all_dexes=settings.batch_max_users_all_dexes,
+            ),
             max_dexes=settings.max_dexes,
             deadline_s=settings.batch_deadline_s,
             concurrency=settings.batch_concurrency,
@@ -172,12 +176,12 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def http_server(front: Front, settings: Settings) -> Server:
+def http_server(program: Program, settings: Settings) -> Server:
     """The HTTP side: uvicorn with its C parser, and none of the per-request extras nobody asked for."""
     return Server(
         uvicorn.Config(
-            front,
-            http="httptools",
+            program.front,
+            http=fast_protocol(program.info),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -252,7 +256,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
         _say_hello(f"http://{host}:{port}", base_url, program.replica, devnode)
         tune_process()
-        await http_server(program.front, settings).serve(sockets=[listener])
+        await http_server(program, settings).serve(sockets=[listener])
     finally:
         if program is not None:
             await program.stop()

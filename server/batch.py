@@ -1,117 +1,49 @@
-"""`batchClearinghouseStates`, as the batch contract has it: many users, one answer, one cut.
+"""Batches: what memory can't answer is fetched first, with one deadline; then the whole batch is read.
 
-A batch is read from one version of the store in one stretch without `await`. What memory can't answer is
-fetched first, with bounded concurrency and one deadline; then the whole batch is read.
+The answer itself is read by `queries.batch_clearinghouse_states`, from one version of the store.
 """
 
 import asyncio
-import re
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import orjson
-
-from replica import HeldState, PerpDexs, Replica, ReplicaError
+from replica import PerpDexs, Replica, ReplicaError
 from server.accounts import Accounts, Asked, NotHeld, NotThereYet
 from server.coalesce import Coalescer
-from server.freshness import MEMORY, STALE, UPSTREAM, batch_provenance
-from server.reply import (
-    BATCH_NO_USERS,
-    BATCH_TOO_MANY,
-    BATCH_TOO_MANY_ALL_DEXES,
-    JSON,
-    NOT_HELD,
-    Reply,
-    refusal,
-    upstream_failed,
+from server.freshness import MEMORY, UPSTREAM
+from server.queries.batch_clearinghouse_states import (
+    ALL_DEXES,
+    BatchLimits,
+    BatchRequest,
+    Look,
+    Row,
+    all_strings,
+    from_memory,
+    is_address,
+    read_all_dexes,
+    read_batch,
+    read_single_dex,
 )
+from server.reply import NOT_HELD, Reply, refusal, upstream_failed
 
-ALL_DEXES = "ALL_DEXES"
-NATIVE = "native"
-is_address = re.compile(r"0x[0-9a-fA-F]{40}").fullmatch
+NOT_STRINGS = refusal(400, "users must be a list of addresses")
 
 
 class BatchSettings(NamedTuple):
-    """Limits of the contract. Seconds."""
+    """Seconds. `concurrency`: upstream reads one batch may have under way."""
 
-    max_users: int = 1000
-    max_users_all_dexes: int = 100
+    limits: BatchLimits = BatchLimits()
     max_dexes: int = 32
     deadline_s: float = 5.0
     concurrency: int = 32
     perp_dexs_ttl_s: float = 60.0
 
 
-class BatchRequest(NamedTuple):
-    """A well-formed batch. `users` as the caller spelt them; `dex` the wire's name, or ALL_DEXES."""
-
-    users: Sequence[str]
-    dex: str
-
-
-def read_batch(request: Mapping[str, object], settings: BatchSettings) -> BatchRequest | Reply:
-    """Check the request against the contract's error table, in its order."""
-    users = request.get("users")
-    dex = request.get("dex")
-    if users is None or users == []:
-        return BATCH_NO_USERS
-    if not isinstance(users, list):
-        return refusal(400, "users must be a list of addresses")
-    if dex is None:
-        dex = ""
-    elif not isinstance(dex, str):
-        return refusal(400, "dex must be a string")
-    if dex == ALL_DEXES:
-        if len(users) > settings.max_users_all_dexes:
-            return BATCH_TOO_MANY_ALL_DEXES
-    elif len(users) > settings.max_users:
-        return BATCH_TOO_MANY
-    return BatchRequest(users, dex)
-
-
-class _Cut:
-    """What one stretch over the store gave: the rows, and what their headers have to say."""
-
-    __slots__ = ("failed", "newest", "oldest", "received", "rows", "stale")
-
-    def __init__(self) -> None:
-        self.rows: list[bytes] = []
-        self.failed: list[str] = []
-        self.oldest = 1 << 62
-        self.newest = 0
-        self.received = 1e18
-        self.stale = False
-
-    def saw(self, held: HeldState) -> None:
-        if held.as_of < self.oldest:
-            self.oldest = held.as_of
-        if held.as_of > self.newest:
-            self.newest = held.as_of
-        if held.received < self.received:
-            self.received = held.received
-
-    def reply(self, source: bytes, now: float) -> Reply:
-        body = b"".join(
-            (
-                b'{"successful_states":[',
-                b",".join(self.rows),
-                b'],"failed_wallets":',
-                orjson.dumps(self.failed) if self.failed else b"[]",
-                b"}",
-            )
-        )
-        if not self.rows:
-            headers = batch_provenance(source, 0, 0, 0.0)
-        else:
-            headers = batch_provenance(
-                STALE if self.stale else source, self.oldest, self.newest, now - self.received
-            )
-        headers.append((b"content-type", JSON))
-        return Reply(200, headers, body)
-
-
 class Batch:
-    """Answers batches. `begin` answers at once what memory can; otherwise it hands out the work to await."""
+    """Answers batches. `begin` answers at once what memory can; otherwise it hands out the work to await.
+
+    The mutable state is the one read of the dex list that may be under way.
+    """
 
     def __init__(self, replica: Replica, accounts: Accounts, settings: BatchSettings) -> None:
         self._replica = replica
@@ -131,67 +63,36 @@ class Batch:
 
     def begin(self, request: Mapping[str, object], asked: Asked) -> Reply | Coroutine[Any, Any, Reply]:
         """Check and answer one batch: a reply, or a coroutine that will have one within the deadline."""
-        batch = read_batch(request, self._settings)
+        batch = read_batch(request, self._settings.limits)
         if isinstance(batch, Reply):
             return batch
         if batch.dex == ALL_DEXES:
-            return self._all_dexes(batch, asked)
-        if not batch.dex:
-            reply = self._at_once(batch, asked)
-            return reply if reply is not None else self._single_dex(batch, asked)
-        dexs = self._held_dexs(asked.now)
-        if dexs is None or batch.dex not in dexs.names:
-            return self._named_dex(batch, asked)
-        reply = self._at_once(batch, asked)
-        return reply if reply is not None else self._single_dex(batch, asked)
+            return self._all_dexes(batch, asked) if all_strings(batch.users) else NOT_STRINGS
+        if batch.dex:
+            dexs = self._held_dexs(asked.now)
+            if dexs is None or batch.dex not in dexs.names:
+                return self._named_dex(batch, asked)
+        if not asked.floors and not asked.directives.no_cache:
+            since = asked.now - asked.directives.max_age_s
+            reply = from_memory(self._store.table(batch.dex), batch.users, asked.now, since=since)
+            if reply is not None:
+                return reply
+        return self._single_dex(batch, asked) if all_strings(batch.users) else NOT_STRINGS
 
-    # -- one dex ---------------------------------------------------------------------------------------
-
-    def _at_once(self, batch: BatchRequest, asked: Asked) -> Reply | None:
-        """The whole batch from memory, or None if some user of it can't be answered so.
-
-        This is the hot path: one look-up per user and one join, and nothing else.
-        """
-        directives = asked.directives
-        if asked.floors or directives.no_cache:
-            return None
-        now = asked.now
-        # Received before this is too old for the request, whatever we think of it.
-        since = now - directives.max_age_s
-        table = self._store.table(batch.dex)
-        rows: list[bytes] = []
-        append = rows.append
-        oldest = 1 << 62
-        newest = 0
-        first = 1e18
-        try:
-            for user in batch.users:
-                # A user in any spelling but the canonical one is not a key: the long way finds it.
-                held = table[user]
-                if held.fresh_until <= now:
-                    return None
-                as_of = held.as_of
-                if as_of < oldest:
-                    oldest = as_of
-                if as_of > newest:
-                    newest = as_of
-                if held.received < first:
-                    first = held.received
-                append(held.piece)
-        except (KeyError, TypeError):
-            return None
-        if first < since:
-            return None
-        body = b"".join((b'{"successful_states":[', b",".join(rows), b'],"failed_wallets":[]}'))
-        headers = batch_provenance(MEMORY, oldest, newest, now - first)
-        headers.append((b"content-type", JSON))
-        return Reply(200, headers, body)
+    async def _single_dex(self, batch: BatchRequest, asked: Asked) -> Reply:
+        keys = [(user.lower(), batch.dex) for user in batch.users if is_address(user)]
+        fetched = await self._fetch_missing(keys, asked, left_s=self._settings.deadline_s)
+        # One cut: no await from here on.
+        source = UPSTREAM if fetched else MEMORY
+        return read_single_dex(batch.users, batch.dex, self._look(asked), source, self._monotonic())
 
     async def _named_dex(self, batch: BatchRequest, asked: Asked) -> Reply:
         """A dex that is not in the list as we know it: read the list again before refusing it.
 
         At most once a second, so that a misspelt name can't burn the budget.
         """
+        if not all_strings(batch.users):
+            return NOT_STRINGS
         try:
             dexs = await self._dexs(asked, newer_than=asked.now - 1.0)
         except NotHeld:
@@ -202,33 +103,7 @@ class Batch:
             return refusal(400, f"unknown dex: {batch.dex[:64]}")
         return await self._single_dex(batch, asked)
 
-    async def _single_dex(self, batch: BatchRequest, asked: Asked) -> Reply:
-        for user in batch.users:
-            if not isinstance(user, str):
-                return refusal(400, "users must be a list of addresses")
-        keys = [(user.lower(), batch.dex) for user in batch.users if is_address(user)]
-        fetched = await self._fetch_missing(keys, asked)
-        return self._read_single_dex(batch, asked, fetched)
-
-    def _read_single_dex(self, batch: BatchRequest, asked: Asked, fetched: bool) -> Reply:
-        # One cut: no await in here.
-        cut = _Cut()
-        for user in batch.users:
-            held = self._row(user.lower(), batch.dex, asked, cut) if is_address(user) else None
-            if held is None:
-                cut.failed.append(user)
-            elif user.islower():
-                cut.rows.append(held.piece)
-            else:
-                cut.rows.append(b'["%s",%s]' % (user.encode(), held.body))
-        return cut.reply(UPSTREAM if fetched else MEMORY, self._monotonic())
-
-    # -- all dexes -------------------------------------------------------------------------------------
-
     async def _all_dexes(self, batch: BatchRequest, asked: Asked) -> Reply:
-        for user in batch.users:
-            if not isinstance(user, str):
-                return refusal(400, "users must be a list of addresses")
         began = self._monotonic()
         try:
             dexs = self._held_dexs(asked.now) or await self._dexs(asked, newer_than=asked.now)
@@ -237,61 +112,41 @@ class Batch:
         except ReplicaError as error:
             return upstream_failed(error)
         served = dexs.names[: self._settings.max_dexes]
-        keys = [
-            (user.lower(), dex) for user in dict.fromkeys(batch.users) if is_address(user) for dex in served
-        ]
-        fetched = await self._fetch_missing(keys, asked, spent_s=self._monotonic() - began)
-        reply = self._read_all_dexes(batch, asked, served, fetched)
+        users = [user.lower() for user in dict.fromkeys(batch.users) if is_address(user)]
+        keys = [(user, dex) for user in users for dex in served]
+        left_s = self._settings.deadline_s - (self._monotonic() - began)
+        fetched = await self._fetch_missing(keys, asked, left_s=max(0.0, left_s))
+        # One cut: no await from here on.
+        source = UPSTREAM if fetched else MEMORY
+        reply = read_all_dexes(batch.users, served, self._look(asked), source, self._monotonic())
         # The contract lets a server cut the list silently; we say what was served of how many.
         reply.headers.append((b"x-replica-dexes-served", b"%d" % len(served)))
         reply.headers.append((b"x-replica-dexes-total", b"%d" % len(dexs.names)))
         return reply
 
-    def _read_all_dexes(self, batch: BatchRequest, asked: Asked, dexs: Sequence[str], fetched: bool) -> Reply:
-        # One cut: no await in here.
-        cut = _Cut()
-        names = [(dex, orjson.dumps(dex or NATIVE)) for dex in dexs]
-        for user in batch.users:
-            states = []
-            if is_address(user):
-                for dex, name in names:
-                    held = self._row(user.lower(), dex, asked, cut)
-                    if held is not None:
-                        states.append(b"%s:%s" % (name, held.body))
-            if states:
-                cut.rows.append(b'["%s",{%s}]' % (user.encode(), b",".join(states)))
-            else:
-                cut.failed.append(user)
-        return cut.reply(UPSTREAM if fetched else MEMORY, self._monotonic())
+    # -- states ----------------------------------------------------------------------------------------
 
-    # -- both ------------------------------------------------------------------------------------------
-
-    def _row(self, user: str, dex: str, asked: Asked, cut: _Cut) -> HeldState | None:
-        """The state that goes into the answer for one user and dex, or None."""
-        held = self._store.get(user, dex)
-        if held is None:
-            return None
-        # Fresh when the request came, or asked for on its behalf since then: either honours the request.
-        honoured = asked.from_memory(held) or (held.reflects >= asked.now and asked.accepts(held))
-        if not honoured:
-            if not self._accounts.may_stand_in(held, asked):
+    def _look(self, asked: Asked) -> Look:
+        def look(user: str, dex: str) -> Row | None:
+            held = self._store.get(user, dex)
+            if held is None:
                 return None
-            cut.stale = True
-        cut.saw(held)
-        return held
+            # Fresh when the request came, or asked for since then: either honours the request.
+            if asked.from_memory(held) or (held.reflects >= asked.now and asked.accepts(held)):
+                return Row(held, stale=False)
+            return Row(held, stale=True) if self._accounts.may_stand_in(held, asked) else None
 
-    async def _fetch_missing(
-        self, keys: Iterable[tuple[str, str]], asked: Asked, *, spent_s: float = 0.0
-    ) -> bool:
-        """Fetch what memory can't answer, until the deadline. True if anything had to be fetched.
+        return look
 
-        Its cost is known before it starts: what the budget can't pay for in time is not asked for at all.
+    async def _fetch_missing(self, keys: Iterable[tuple[str, str]], asked: Asked, *, left_s: float) -> bool:
+        """Fetch what memory can't answer, for `left_s` seconds at most. True if anything had to be fetched.
+
+        The cost is known before it starts: what the budget can't pay for in time is not asked for at all.
         """
         store = self._store
-        missing = [key for key in dict.fromkeys(keys) if not asked.from_memory(store.get(key[0], key[1]))]
+        missing = [key for key in dict.fromkeys(keys) if not asked.from_memory(store.get(*key))]
         if not missing or asked.directives.only_if_cached:
             return False
-        left_s = max(0.0, self._settings.deadline_s - spent_s)
         affordable = self._replica.affordable_fetches(left_s)
         queue = iter(missing[:affordable])
         workers = [
@@ -299,9 +154,11 @@ class Batch:
             for _ in range(min(self._settings.concurrency, affordable, len(missing)))
         ]
         if workers:
-            _, late = await asyncio.wait(workers, timeout=left_s)
-            for worker in late:
-                worker.cancel()
+            try:
+                _, late = await asyncio.wait(workers, timeout=left_s)
+            finally:
+                for worker in workers:
+                    worker.cancel()
             if late:
                 await asyncio.wait(late)
         return True
@@ -311,8 +168,10 @@ class Batch:
             try:
                 await self._accounts.obtain(user, dex, asked, wait_s=left_s, deadline_s=left_s)
             except (ReplicaError, NotThereYet):
-                # This user is reported as failed when the batch is read: it holds nothing that would do.
+                # This user is reported as failed when the batch is read: nothing held would do.
                 continue
+
+    # -- the dex list ----------------------------------------------------------------------------------
 
     def _held_dexs(self, now: float) -> PerpDexs | None:
         """The dex list from memory, whatever its age: dexes come and go over weeks.

@@ -11,7 +11,7 @@ import orjson
 
 from replica import Answer, HeldState, Replica, ReplicaError
 from server.accounts import Accounts, AccountsSettings, Asked, Found, NotHeld, NotThereYet
-from server.batch import Batch, BatchSettings, is_address
+from server.batch import Batch, BatchSettings
 from server.coalesce import Coalescer
 from server.freshness import (
     COALESCED,
@@ -22,6 +22,7 @@ from server.freshness import (
     provenance,
     read_directives,
 )
+from server.queries.batch_clearinghouse_states import is_address
 from server.reply import (
     BATCH_INVALID_JSON,
     JSON,
