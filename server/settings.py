@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     """Added to the time of a write when its sender's next reads are held to it."""
     cache_max_states: Count = 100_000
     """Most account states kept in memory."""
-    frozen_after_s: SecondsOrZero = 30.0
+    frozen_after_s: SecondsOrZero = 15.0
     """A feed whose states' own time stands still this long is not live; 0 = never."""
 
     # The upstream's limits, 0 = no limit

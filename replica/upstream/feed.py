@@ -107,8 +107,10 @@ class Feed:
                     self.down_reason = await self._pump(socket, opened)
             except (WebSocketException, OSError, TimeoutError, EOFError) as error:
                 self.down_reason = f"{type(error).__name__}: {error}"
-            finally:
-                self._down()
+            except Exception as error:
+                # A fault of ours, not of the upstream: said loudly, and the feed comes back all the same.
+                logger.exception("fault in the feed")
+                self.down_reason = f"fault: {type(error).__name__}"
             now = self._clock.monotonic()
             delay = self._backoff.ended(0.0 if opened is None else now - opened)
             logger.warning("feed down (%s), dialling again in %.1f s", self.down_reason, delay)
@@ -134,13 +136,17 @@ class Feed:
                 reason = session.verdict(now)
                 if reason is not None:
                     return reason
-                for frame in session.due(now):
-                    await socket.send(frame, text=True)
+                # A peer that stops reading must not keep this loop from its verdict.
+                async with asyncio.timeout(self._settings.pong_timeout_s):
+                    for frame in session.due(now):
+                        await socket.send(frame, text=True)
                 self._report_ended(session)
                 await asyncio.wait([reader], timeout=TICK_S)
             return reader.result()
         finally:
+            # Before the closing handshake, which may take seconds: what this feed brought is not live now.
             self._session = None
+            self._down()
             reader.cancel()
             await asyncio.wait([reader])
 
@@ -165,7 +171,6 @@ class Feed:
             self._apply(ended, self._clock.monotonic())
 
     def _down(self) -> None:
-        # Whatever the reason: from this moment on nothing this feed brought is live.
         self.connected = False
         users = tuple(subscription.user for subscription in self._wanted if subscription.user)
         self._apply(FollowingEnded(users, self.down_reason), self._clock.monotonic())

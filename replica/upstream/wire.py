@@ -58,9 +58,13 @@ _text = msgspec.json.Decoder(str).decode
 _time = msgspec.json.Decoder(_Time).decode
 _rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
+NOT_READ = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""Everything bytes from outside can make a decoder raise; the last two by bad UTF-8 and by deep nesting."""
+
 # `time` is the last key of a state as the wire has it. Digits, one brace and the end can only close the
-# outermost object, so a match is the state's own `time` whatever lies before it.
-_TAIL_TIME = re.compile(rb'"time":(\d{1,16})}$')
+# outermost object, and a quote after a comma or brace opens a key (`"a\"time":1` has one inside a key), so a
+# match is the state's own `time` whatever lies before it.
+_TAIL_TIME = re.compile(rb'[,{]"time":(\d{1,16})}\Z')
 _TAIL_BYTES = 32
 
 
@@ -73,7 +77,7 @@ def read_state(dex: str, body: bytes) -> State | None:
         return State(dex, body, int(tail.group(1)))
     try:
         return State(dex, body, _time(body).time)
-    except msgspec.DecodeError:
+    except NOT_READ:
         return None
 
 
@@ -84,7 +88,7 @@ def read_answer(dex: str, body: bytes) -> State | None:
     """
     try:
         value = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except NOT_READ:
         return None
     if "marginSummary" not in value:
         return None
@@ -95,7 +99,7 @@ def count_rows(body: bytes) -> int:
     """How many rows an answer that is a list has; 0 for anything else. (Weight is charged per row.)"""
     try:
         return len(_rows(body))
-    except msgspec.DecodeError:
+    except NOT_READ:
         return 0
 
 
@@ -150,7 +154,7 @@ def read_frame(frame: bytes | str) -> Frame:
         if read is None:
             return Unknown(envelope.channel)
         return read(envelope.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_READ as error:
         text = frame.encode("utf-8", "replace") if isinstance(frame, str) else frame
         if text == GREETING:
             return Unknown("(greeting)")
@@ -164,7 +168,7 @@ def embedded_object(text: str) -> dict[str, object] | None:
         return None
     try:
         return msgspec.json.decode(text[start : text.rfind("}") + 1], type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except NOT_READ:
         return None
 
 
@@ -190,7 +194,7 @@ def count_items(body: bytes) -> int:
     """How many orders, cancels or modifies an `/exchange` body carries: its weight grows with them."""
     try:
         action = _write(body).action
-    except msgspec.DecodeError:
+    except NOT_READ:
         return 0
     return max((count_rows(bytes(action[name])) for name in _BATCHES if name in action), default=0)
 
@@ -207,6 +211,6 @@ def read_perp_dexs(body: bytes) -> tuple[str, ...] | None:
             for row in rows
             if row is None or "name" in row
         ]
-    except msgspec.DecodeError:
+    except NOT_READ:
         return None
     return ("", *dict.fromkeys(name for name in names if name))
