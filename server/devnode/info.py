@@ -38,7 +38,7 @@ FAILED = Answer(500, b"null")  # parsed, but the handler could not: an unknown d
 RATE_LIMITED = Answer(429, b"null")  # no Retry-After was ever seen
 
 # What an account nobody has heard of is answered with, for the types this devnode has no rows of.
-# A `users` page that says "unknown" would be an error does not exist: unknown is empty.
+# Unknown is never an error: it is empty.
 EMPTY: Mapping[str, str] = {
     "openOrders": "[]",
     "frontendOpenOrders": "[]",
