@@ -30,10 +30,7 @@ class Budget:
         """How much weight `lane` can surely spend within `within_s` seconds, were nobody else to come."""
         now = self._clock.monotonic()
         ahead = sum(cost for other in Lane if other <= lane for cost, _ in self._waiting[other])
-        room = self.ledger.room(lane, now)
-        if room <= 0 and self.ledger.earliest(1, lane, now) > now + within_s:
-            return 0
-        return max(0, room - ahead)
+        return max(0, self.ledger.room_by(lane, now, now + within_s) - ahead)
 
     async def take(self, cost: int, lane: Lane, *, wait_s: float) -> Charge:
         """Charge `cost` as soon as it fits, at the latest in `wait_s` seconds.

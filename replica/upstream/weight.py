@@ -120,6 +120,21 @@ class WeightLedger:
         self._expire(now)
         return self._limit(lane) - self._spent
 
+    def room_by(self, lane: Lane, now: float, by: float) -> int:
+        """How much weight this lane may spend from `now` to `by` in all, were nobody else to spend."""
+        if lane is not Lane.WRITE and by < self._blocked_until:
+            return 0
+        if not self._per_minute:
+            return 1 << 30
+        self._expire(now)
+        before = by - WINDOW_S - SLACK_S
+        freed = 0
+        for charge in self._ended:
+            if charge.ended > before:
+                break
+            freed += charge.cost
+        return self._limit(lane) - self._spent + freed
+
     def take(self, cost: int, now: float) -> Charge:
         """Charge a request about to leave. The caller asked for `room` first."""
         charge = Charge(cost)
