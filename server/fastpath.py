@@ -15,8 +15,8 @@ from server.reply import Reply
 LONGEST_BODY = 256 << 10
 """A longer request body takes the ordinary way, which knows how to hold a sender back."""
 
-SMALL = 512 << 10
-"""An answer up to this is one write; beyond it, the copy behind its head costs more than a second buffer."""
+SMALL = 256 << 10
+"""An answer up to this goes out as one buffer; a larger one is not worth copying behind its head."""
 
 _CORS_HEAD = b"".join(b"%s: %s\r\n" % header for header in CORS)
 
@@ -111,8 +111,7 @@ class FastProtocol(HttpToolsProtocol):
             head.append(body)
             self.transport.write(b"".join(head))
         else:
-            self.transport.write(b"".join(head))
-            self.transport.write(body)
+            self.transport.writelines((b"".join(head), body))
         if self._last:
             self.transport.close()
         self.on_response_complete()

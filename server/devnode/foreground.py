@@ -40,6 +40,7 @@ def describe(devnode: Devnode, host: str, port: int) -> str:
             f"  exchange  {base}/exchange (every signer is unknown)",
             f"  ws        ws://{host}:{port}/ws",
             f"  accounts  {', '.join(users[:3])}{' ...' if len(users) > 3 else ''}",
+            f"            all of them: {base}/dev/accounts",
             "try:",
             f"  curl -s {base}/info -H 'Content-Type: application/json' \\",
             f'    -d \'{{"type":"clearinghouseState","user":"{user}"}}\'',

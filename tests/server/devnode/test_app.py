@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 import pytest
 
 from server.devnode import Devnode, Limits
@@ -202,3 +203,11 @@ async def test_kinds_that_clients_invent_do_not_fill_the_memory(devnode: Start) 
         assert (await http(node.port, {"type": f"t{i}" + "x" * 100})).status == 422
     assert len(node.stats.info) <= 201 and node.stats.info["other"] == 100
     assert max(map(len, node.stats.info)) == 64
+
+
+async def test_the_accounts_of_this_world_can_be_listed(devnode: Start) -> None:
+    node = await devnode(accounts=7)
+    reply = await http(node.port, b"", path="/dev/accounts", method="GET")
+    assert reply.status == 200
+    assert orjson.loads(reply.body) == list(node.addresses)
+    assert (await http(node.port, b"", path="/dev/accounts", method="POST")).status == 404
