@@ -129,6 +129,7 @@ class FakeUpstream:
         self._pusher: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[object]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._idle: set[asyncio.StreamWriter] = set()
 
     # -- life ------------------------------------------------------------------------------------------
 
@@ -250,6 +251,11 @@ class FakeUpstream:
             writer.transport.abort()
         self.subscribers.clear()
 
+    def hang_up_idle(self) -> None:
+        """Close the connections on which no request is under way, as any server does after a while."""
+        for writer in list(self._idle):
+            writer.close()
+
     async def refuse_connections(self) -> None:
         """Nobody listens any more. Connections there are go on."""
         if self._server is not None:
@@ -296,7 +302,7 @@ class FakeUpstream:
         self._faults.append(Fault(path, type, user, math.inf, hang=True))
 
     def cut(self, stage: Stage, *, path: str = "/exchange", times: float = 1) -> None:
-        """Drop the connection of the next requests at this point. CONNECTED fits every connection."""
+        """Drop the connection of the next requests at this point. CONNECTED fits any, if it is new."""
         self._faults.append(Fault(path, times=times, cut=stage))
 
     def answer_raw(self, raw: bytes, *, path: str | None = None) -> None:
@@ -344,7 +350,11 @@ class FakeUpstream:
         if self._cut_here(Stage.CONNECTED, None):
             writer.transport.abort()
             return False
-        head = await reader.readuntil(b"\r\n\r\n")
+        self._idle.add(writer)
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        finally:
+            self._idle.discard(writer)
         path = head.split(b" ", 2)[1].decode()
         self.arrived.append(path)
         if path == "/ws":

@@ -64,6 +64,11 @@ class Store:
         """Whether a feed keeps this account: it was pushed and its feed has not ended since."""
         return user in self._followed
 
+    @property
+    def followed_count(self) -> int:
+        """How many accounts a feed keeps right now."""
+        return len(self._followed)
+
     def __len__(self) -> int:
         return sum(len(table) for table in self._tables.values())
 
@@ -123,7 +128,7 @@ class Store:
             held.received = max(held.received, started)
         held.reflects = max(held.reflects, started)
         held.ttl_until = max(held.ttl_until, started + self._bounds.ttl_s)
-        held.fresh_until = max(held.fresh_until, held.ttl_until)
+        held.fresh_until = max(held.live_until, held.ttl_until)
         if user not in self._followed:
             key = (state.dex, user)
             self._cached[key] = None
@@ -161,8 +166,10 @@ class Store:
         if state.time == old.as_of and old.body == state.body:
             return old
         held = table[user] = HeldState(user, state.body, state.time)
-        # What an older state already reflected, a newer one reflects too.
+        # What an older state already reflected, a newer one reflects too; and a feed that vouched for the
+        # older one vouches for it no less: a fetch in between does not take an account out of live.
         held.reflects = old.reflects
+        held.live_until = old.live_until
         # A state without a time moves forward when its bytes do: that is all there is to see of it.
         held.advanced = now if state.time > old.as_of or not state.time else old.advanced
         self.version += 1
