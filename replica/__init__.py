@@ -10,7 +10,7 @@ from replica.errors import (
     WriteNotSent,
     WriteOutcomeUnknown,
 )
-from replica.replica import PerpDexs, Replica, ReplicaSettings
+from replica.replica import Fetched, PerpDexs, Replica, ReplicaSettings
 from replica.state.clearinghouse import HeldState
 from replica.state.readiness import Phase, Readiness
 from replica.state.store import Bounds, Store
@@ -24,6 +24,7 @@ __all__ = [
     "BudgetExhausted",
     "Clock",
     "FeedSettings",
+    "Fetched",
     "HeldState",
     "LedgerLimits",
     "PerpDexs",

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
 import aiohttp
 
@@ -62,6 +63,13 @@ class PerpDexs:
 
     names: tuple[str, ...]
     asked: float
+
+
+class Fetched(NamedTuple):
+    """An answer to a read of an account state, and whether it is one: then memory has heard of it."""
+
+    answer: Answer
+    is_state: bool
 
 
 class Replica:
@@ -157,16 +165,25 @@ class Replica:
         now = self.clock.monotonic()
         store = self.store
         absent = stale = 0
-        for user in self.plan.live:
+        without_room = {subscription.user for subscription in self._ledger.without_room()}
+        followed = [user for user in self.plan.live if user not in without_room]
+        if self.plan.live and not followed:
+            yield "the upstream lets us follow none of the tracked accounts"
+        for user in followed:
             held = store.get(user, "")
             if held is None:
                 absent += 1
             elif not held.live(now):
                 stale += 1
         if absent:
-            yield f"{absent} of {len(self.plan.live)} followed accounts have no state yet"
+            yield f"{absent} of {len(followed)} followed accounts have no state yet"
         if stale:
-            yield f"{stale} of {len(self.plan.live)} followed accounts are not live"
+            yield f"{stale} of {len(followed)} followed accounts are not live"
+
+    @property
+    def waiting_for_room(self) -> int:
+        """How many tracked accounts are not followed: over the limit we know, or refused by the upstream."""
+        return len(self.plan.waiting) + len(self._ledger.without_room())
 
     # -- reading from the upstream ---------------------------------------------------------------------
 
@@ -178,19 +195,18 @@ class Replica:
         *,
         wait_s: float | None = None,
         deadline_s: float | None = None,
-    ) -> Answer:
+    ) -> Fetched:
         """Ask the upstream for one clearinghouseState and remember it. `body` is the request to send.
 
-        Returns the upstream's answer whatever its status; only a state is remembered.
+        Returns the upstream's answer whatever it is; only a state is remembered.
         Raises `BudgetExhausted`, `UpstreamTimeout`, `UpstreamUnavailable`.
         """
         answer, started = await self._read("clearinghouseState", body, JSON, wait_s, deadline_s)
-        if answer.status == 200:
-            state = read_answer(dex, answer.body)
-            if state is not None:
-                self.upstream_clock.observe(state.time, self.clock.wall())
-                self.store.apply(AccountFetched(user, state, started), self.clock.monotonic())
-        return answer
+        state = read_answer(dex, answer.body) if answer.status == 200 else None
+        if state is not None:
+            self.upstream_clock.observe(state.time, self.clock.wall())
+            self.store.apply(AccountFetched(user, state, started), self.clock.monotonic())
+        return Fetched(answer, state is not None)
 
     async def forward_info(self, type_: str, body: bytes, content_type: str) -> Answer:
         """Ask the upstream for any other type: bytes there, bytes back. Raises as `fetch_account`."""

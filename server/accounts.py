@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
-from replica import Answer, HeldState, Replica, ReplicaError
+from replica import Answer, Fetched, HeldState, Replica, ReplicaError
 from server.coalesce import Coalescer
 from server.freshness import COALESCED, MEMORY, STALE, UPSTREAM, Directives, Floor
 
@@ -74,7 +74,7 @@ class Accounts:
         self._settings = settings
         self._store = replica.store
         self._monotonic = replica.clock.monotonic
-        self._flights: Coalescer[Answer] = Coalescer(self._monotonic)
+        self._flights: Coalescer[Fetched] = Coalescer(self._monotonic)
 
     async def close(self) -> None:
         await self._flights.close()
@@ -104,7 +104,7 @@ class Accounts:
             await self._wait(user, dex, asked)
             return self._found(user, dex, MEMORY)
         try:
-            answer, joined = await self._flights.run(
+            fetched, joined = await self._flights.run(
                 (user, dex),
                 lambda: self._replica.fetch_account(
                     user, dex, body or request_body(user, dex), wait_s=wait_s, deadline_s=deadline_s
@@ -117,7 +117,8 @@ class Accounts:
                 return Found(held, STALE)
             raise
         held = self._store.get(user, dex)
-        if answer.status != 200 or held is None:
+        if not fetched.is_state or held is None:
+            answer = fetched.answer
             if answer.status >= 500 and held is not None and self.may_stand_in(held, asked):
                 return Found(held, STALE)
             return answer

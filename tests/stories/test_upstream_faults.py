@@ -189,6 +189,17 @@ async def test_other_answers_come_back_unchanged(
         assert world.store.get(CAROL, "") is None
 
 
+@pytest.mark.parametrize("body", [b"null", b"{}", b'{"later":"shape"}', b"[1", b"[" * 100_000])
+async def test_an_answer_that_is_no_state_is_not_covered_by_an_old_one(body: bytes) -> None:
+    async with running() as world:
+        await world.state(CAROL)
+        await asyncio.sleep(10)
+        world.upstream.answer(200, body)
+        reply = await world.state(CAROL)
+        assert said(reply) == (200, body)
+        assert reply.source == "upstream"
+
+
 async def test_an_unknown_dex_is_the_upstreams_500() -> None:
     async with running() as world:
         assert said(await world.state(CAROL, "nope")) == (500, b"null")
