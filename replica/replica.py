@@ -15,6 +15,7 @@ import aiohttp
 from replica.clock import Clock
 from replica.errors import ReplicaError, UpstreamUnavailable
 from replica.events import AccountFetched, AccountStates, FollowingEnded
+from replica.state.clearinghouse import HeldState
 from replica.state.readiness import Readiness
 from replica.state.store import Bounds, Store
 from replica.state.upstream_clock import UpstreamClock
@@ -66,10 +67,10 @@ class PerpDexs:
 
 
 class Fetched(NamedTuple):
-    """An answer to a read of an account state, and whether it is one: then memory has heard of it."""
+    """An answer to a read of an account state; `held` what memory has since, None if it is no state."""
 
     answer: Answer
-    is_state: bool
+    held: HeldState | None
 
 
 class Replica:
@@ -203,10 +204,11 @@ class Replica:
         """
         answer, started = await self._read("clearinghouseState", body, JSON, wait_s, deadline_s)
         state = read_answer(dex, answer.body) if answer.status == 200 else None
-        if state is not None:
-            self.upstream_clock.observe(state.time, self.clock.wall())
-            self.store.apply(AccountFetched(user, state, started), self.clock.monotonic())
-        return Fetched(answer, state is not None)
+        if state is None:
+            return Fetched(answer, None)
+        self.upstream_clock.observe(state.time, self.clock.wall())
+        self.store.apply(AccountFetched(user, state, started), self.clock.monotonic())
+        return Fetched(answer, self.store.get(user, dex))
 
     async def forward_info(self, type_: str, body: bytes, content_type: str) -> Answer:
         """Ask the upstream for any other type: bytes there, bytes back. Raises as `fetch_account`."""

@@ -101,8 +101,7 @@ class Accounts:
                 return Found(held, STALE)
             raise NotHeld
         if held is not None and self._feed_will_do(held, asked):
-            await self._wait(user, dex, asked)
-            return self._found(user, dex, MEMORY)
+            return Found(await self._wait(user, dex, asked), MEMORY)
         try:
             fetched, joined = await self._flights.run(
                 (user, dex),
@@ -117,15 +116,17 @@ class Accounts:
                 return Found(held, STALE)
             raise
         held = self._store.get(user, dex)
-        if not fetched.is_state or held is None:
+        if fetched.held is None:
             answer = fetched.answer
             if answer.status >= 500 and held is not None and self.may_stand_in(held, asked):
                 return Found(held, STALE)
             return answer
+        # A cache that is smaller than what is asked of it may have let go of the state again.
+        held = held or fetched.held
         if not all(floor.met_by(held) for floor in asked.floors):
             # The upstream itself is not there yet: its next state may come by push.
-            await self._wait(user, dex, asked)
-        return self._found(user, dex, COALESCED if joined else UPSTREAM)
+            held = await self._wait(user, dex, asked)
+        return Found(held, COALESCED if joined else UPSTREAM)
 
     def may_stand_in(self, held: HeldState, asked: Asked) -> bool:
         """Whether a state that is not fresh any more may answer, marked stale, when the upstream can't.
@@ -148,22 +149,21 @@ class Accounts:
             and not asked.directives.no_cache
         )
 
-    async def _wait(self, user: str, dex: str, asked: Asked) -> None:
-        """Wait until the state meets the floors. Raises `NotThereYet` after the bounded wait."""
+    async def _wait(self, user: str, dex: str, asked: Asked) -> HeldState:
+        """Wait for a state that meets the floors. Raises `NotThereYet` after the bounded wait."""
 
-        def met() -> bool:
+        def met() -> HeldState | None:
             held = self._store.get(user, dex)
-            return held is not None and all(floor.met_by(held) for floor in asked.floors)
+            return held if held is not None and all(floor.met_by(held) for floor in asked.floors) else None
 
-        if not met() and not await _wait_for(
-            met, user, dex, self._store.watch, self._settings.not_before_wait_s
+        held = met()
+        if held is None and await _wait_for(
+            lambda: met() is not None, user, dex, self._store.watch, self._settings.not_before_wait_s
         ):
+            held = met()
+        if held is None:
             raise NotThereYet(max(floor.ms for floor in asked.floors))
-
-    def _found(self, user: str, dex: str, source: bytes) -> Found:
-        held = self._store.get(user, dex)
-        assert held is not None, "a state that was just heard of is held"
-        return Found(held, source)
+        return held
 
 
 async def _wait_for(

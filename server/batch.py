@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from replica import PerpDexs, Replica, ReplicaError
-from server.accounts import Accounts, Asked, NotHeld, NotThereYet
+from replica import HeldState, PerpDexs, Replica, ReplicaError
+from server.accounts import Accounts, Asked, Found, NotHeld, NotThereYet
 from server.coalesce import Coalescer
-from server.freshness import MEMORY, UPSTREAM
+from server.freshness import MEMORY, STALE, UPSTREAM
 from server.queries.batch_clearinghouse_states import (
     ALL_DEXES,
     BatchLimits,
@@ -27,6 +27,9 @@ from server.queries.batch_clearinghouse_states import (
 from server.reply import NOT_HELD, Reply, refusal, upstream_failed
 
 NOT_STRINGS = refusal(400, "users must be a list of addresses")
+
+Obtained = dict[tuple[str, str], HeldState]
+"""(user, dex) -> the state that was obtained for one batch."""
 
 
 class BatchSettings(NamedTuple):
@@ -81,10 +84,11 @@ class Batch:
 
     async def _single_dex(self, batch: BatchRequest, asked: Asked) -> Reply:
         keys = [(user.lower(), batch.dex) for user in batch.users if is_address(user)]
-        fetched = await self._fetch_missing(keys, asked, left_s=self._settings.deadline_s)
+        obtained = await self._fetch_missing(keys, asked, left_s=self._settings.deadline_s)
         # One cut: no await from here on.
-        source = UPSTREAM if fetched else MEMORY
-        return read_single_dex(batch.users, batch.dex, self._look(asked), source, self._monotonic())
+        source = MEMORY if obtained is None else UPSTREAM
+        look = self._look(asked, obtained or {})
+        return read_single_dex(batch.users, batch.dex, look, source, self._monotonic())
 
     async def _named_dex(self, batch: BatchRequest, asked: Asked) -> Reply:
         """A dex that is not in the list as we know it: read the list again before refusing it.
@@ -115,10 +119,11 @@ class Batch:
         users = [user.lower() for user in dict.fromkeys(batch.users) if is_address(user)]
         keys = [(user, dex) for user in users for dex in served]
         left_s = self._settings.deadline_s - (self._monotonic() - began)
-        fetched = await self._fetch_missing(keys, asked, left_s=max(0.0, left_s))
+        obtained = await self._fetch_missing(keys, asked, left_s=max(0.0, left_s))
         # One cut: no await from here on.
-        source = UPSTREAM if fetched else MEMORY
-        reply = read_all_dexes(batch.users, served, self._look(asked), source, self._monotonic())
+        source = MEMORY if obtained is None else UPSTREAM
+        look = self._look(asked, obtained or {})
+        reply = read_all_dexes(batch.users, served, look, source, self._monotonic())
         # The contract lets a server cut the list silently; we say what was served of how many.
         reply.headers.append((b"x-replica-dexes-served", b"%d" % len(served)))
         reply.headers.append((b"x-replica-dexes-total", b"%d" % len(dexs.names)))
@@ -126,31 +131,35 @@ class Batch:
 
     # -- states ----------------------------------------------------------------------------------------
 
-    def _look(self, asked: Asked) -> Look:
+    def _look(self, asked: Asked, obtained: Obtained) -> Look:
         def look(user: str, dex: str) -> Row | None:
-            held = self._store.get(user, dex)
+            # What was obtained for this batch may be newer by now, or gone again from a small cache.
+            held = self._store.get(user, dex) or obtained.get((user, dex))
             if held is None:
                 return None
-            # Fresh when the request came, or asked for since then: either honours the request.
-            if asked.from_memory(held) or (held.reflects >= asked.now and asked.accepts(held)):
+            # Fresh when the request came, or obtained for it since then: either honours the request.
+            if (user, dex) in obtained or asked.from_memory(held):
                 return Row(held, stale=False)
             return Row(held, stale=True) if self._accounts.may_stand_in(held, asked) else None
 
         return look
 
-    async def _fetch_missing(self, keys: Iterable[tuple[str, str]], asked: Asked, *, left_s: float) -> bool:
-        """Fetch what memory can't answer, for `left_s` seconds at most. True if anything had to be fetched.
+    async def _fetch_missing(
+        self, keys: Iterable[tuple[str, str]], asked: Asked, *, left_s: float
+    ) -> Obtained | None:
+        """Fetch what memory can't answer, for `left_s` seconds at most. None if nothing had to be fetched.
 
         The cost is known before it starts: what the budget can't pay for in time is not asked for at all.
         """
         store = self._store
         missing = [key for key in dict.fromkeys(keys) if not asked.from_memory(store.get(*key))]
         if not missing or asked.directives.only_if_cached:
-            return False
+            return None
+        obtained: Obtained = {}
         affordable = self._replica.affordable_fetches(left_s)
         queue = iter(missing[:affordable])
         workers = [
-            asyncio.create_task(self._work(queue, asked, left_s), name="batch fetch")
+            asyncio.create_task(self._work(queue, asked, left_s, obtained), name="batch fetch")
             for _ in range(min(self._settings.concurrency, affordable, len(missing)))
         ]
         if workers:
@@ -161,15 +170,19 @@ class Batch:
                     worker.cancel()
             if late:
                 await asyncio.wait(late)
-        return True
+        return obtained
 
-    async def _work(self, queue: Iterable[tuple[str, str]], asked: Asked, left_s: float) -> None:
+    async def _work(
+        self, queue: Iterable[tuple[str, str]], asked: Asked, left_s: float, obtained: Obtained
+    ) -> None:
         for user, dex in queue:
             try:
-                await self._accounts.obtain(user, dex, asked, wait_s=left_s, deadline_s=left_s)
+                found = await self._accounts.obtain(user, dex, asked, wait_s=left_s, deadline_s=left_s)
             except (ReplicaError, NotThereYet):
                 # This user is reported as failed when the batch is read: nothing held would do.
                 continue
+            if isinstance(found, Found) and found.source != STALE:
+                obtained[user, dex] = found.held
 
     # -- the dex list ----------------------------------------------------------------------------------
 

@@ -89,6 +89,33 @@ async def test_a_batch_shares_the_calls_of_others() -> None:
         assert single.body in batch.body
 
 
+@pytest.mark.parametrize("directive", ["no-cache", "max-age=0", "max-age=1"])
+async def test_a_batch_is_satisfied_with_a_call_already_under_way(directive: str) -> None:
+    async with running() as world:
+        world.upstream.latency_s = 0.5
+        single = asyncio.create_task(world.state(CAROL, cache_control=directive))
+        await asyncio.sleep(0.2)
+        batch = await world.batch([CAROL, DAVE], cache_control=directive)
+        assert batch.failed == []
+        assert (await single).body in batch.body
+        assert world.upstream.calls() == 2
+
+
+async def test_a_batch_gets_what_it_asked_for_without_a_ttl() -> None:
+    async with running(account_ttl_s=0) as world:
+        world.upstream.latency_s = 0.5
+        single = asyncio.create_task(world.state(CAROL))
+        await asyncio.sleep(0.2)
+        assert (await world.batch([CAROL, DAVE])).failed == []
+        await single
+        assert (await world.state(CAROL)).source == "upstream"
+
+
+async def test_a_batch_larger_than_the_cache_is_answered_whole() -> None:
+    async with running(cache_max_states=1) as world:
+        assert (await world.batch([CAROL, DAVE, ALICE, BOB])).failed == []
+
+
 # The budget
 
 
