@@ -85,11 +85,15 @@ class Exchange:
         return Reply(answer.status, out, answer.body)
 
     def _now_ms(self) -> int:
-        return self._replica.upstream_clock.now_ms(self._replica.clock.wall())
+        """The upstream's clock, rather too late than too early."""
+        # The estimate is a lower bound: it lags as much as every state did that it was made of. Our own
+        # clock does not; should that be ahead, a floor set by it costs one read of the upstream.
+        wall = self._replica.clock.wall()
+        return max(int(wall * 1000), self._replica.upstream_clock.now_ms(wall))
 
     def _raise_floor(self, client: str) -> int:
         # The upstream answers after the block with the action was committed, so its clock now is past the
-        # action. Our estimate of that clock is a lower bound; the margin makes up for what it lacks.
+        # action; the margin makes up for what our clocks lack.
         ms = self._now_ms() + self._policy.write_floor_margin_ms
         return self._floors.wrote(client, ms, self._replica.clock.monotonic()).ms
 
