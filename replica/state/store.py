@@ -121,8 +121,11 @@ class Store:
         user, state, started = event
         held = self._newest(user, state, now)
         if held is None:
-            # The answer is older than what we hold, so what we hold is at least as good as the answer.
             held = self._tables[state.dex][user]
+            if held.advanced < started:
+                # Older than what we held before we asked: whoever answered lags, and tells nothing of now.
+                return
+            # What came while we were asking is newer than the answer, so it is at least as good.
         else:
             held.fetched = True
             held.received = max(held.received, started)

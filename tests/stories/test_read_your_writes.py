@@ -1,4 +1,4 @@
-"""A read after an acknowledged write is never older than the write; and floors that clients set themselves."""
+"""A read after an acknowledged write is never older than it; and floors that clients set themselves."""
 
 import asyncio
 import json
@@ -151,6 +151,25 @@ async def test_a_read_after_a_write_does_not_join_one_from_before() -> None:
         assert (await before).value == 2.0  # newer than what it asked for: never back
         assert (await stranger).value == 2.0
         await others
+
+
+async def test_a_lagging_answer_after_a_write_is_not_taken_for_newer_than_it() -> None:
+    async with running(ALICE) as world:
+        upstream = world.upstream
+        old = upstream.state(ALICE)
+        upstream.set_state(ALICE, 1.0)
+        await asyncio.sleep(1)
+        trades(world, ALICE, 2.0)
+        await world.write(client=TRADER)
+        # A replica of the upstream that lags: what it says is older than what we hold.
+        upstream.answer(200, old, type="clearinghouseState", times=1)
+        reply, took_s = await timed(asyncio.create_task(world.state(ALICE, client=TRADER)))
+        if reply.status == 200:
+            assert reply.value == 2.0
+        else:
+            assert (reply.status, took_s) == (503, 3.0)
+        await asyncio.sleep(5)
+        assert (await world.state(ALICE, client=TRADER)).value == 2.0
 
 
 async def test_nothing_below_the_floor_stands_in() -> None:
