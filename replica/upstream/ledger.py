@@ -2,10 +2,13 @@
 
     WANTED --sent--> PENDING --ack or first data--> CONFIRMED
       ^                 |  \\--refused------------> REFUSED --retry_at--> WANTED
-      |                 `--overdue----------------> WANTED (again, later)
+      |                 `--overdue----------------> PENDING (asked again, later)
       `---------------- every state, when a connection opens
     PENDING, CONFIRMED --given up--> LEAVING --unsubscribe answered, or overdue--> (gone)
     WANTED, REFUSED    --given up--> (gone)
+
+What was asked for and not answered keeps its place under the limits: the upstream may hold it. A REFUSED one
+that is acknowledged or brings data all the same was not the one refused, and is CONFIRMED if there is room.
 
 Pure: values and a clock reading in, values out. The mutable state is `_entries` and two learned ceilings.
 Rules for editing: every change of `state` goes through `_set`, which keeps the count of held users; nothing
@@ -36,10 +39,15 @@ ON_THE_WIRE = frozenset({Standing.PENDING, Standing.CONFIRMED, Standing.LEAVING}
 """Standings in which the upstream may count the subscription, and its user, against our limits."""
 
 
+TO_ASK = frozenset({Standing.WANTED, Standing.PENDING, Standing.REFUSED})
+"""Standings in which a subscribe goes out, once its `retry_at` has come."""
+
+
 @dataclass(slots=True)
 class Entry:
     """One subscription: its standing, since when, and the moment before which nothing is sent for it.
 
+    `retry_at` is inf while an answer is awaited. `asked` numbers the request that is owed an answer, or is 0.
     `again` on a LEAVING one: it is wanted once more as soon as the upstream has let it go.
     """
 
@@ -47,6 +55,7 @@ class Entry:
     standing: Standing = Standing.WANTED
     since: float = 0.0
     retry_at: float = 0.0
+    asked: int = 0
     tries: int = 0
     again: bool = False
 
@@ -68,6 +77,7 @@ class Ledger:
         self._limits = limits
         self._entries: dict[Subscription, Entry] = {}
         self._held: Counter[str] = Counter()
+        self._asked = 0
         self._users_ceiling = limits.users
         self._subscriptions_ceiling = limits.subscriptions
         self._ceilings_until = 0.0
@@ -116,23 +126,21 @@ class Ledger:
                 return requests
             if entry.standing is Standing.LEAVING and entry.retry_at <= now:
                 requests.append(("unsubscribe", entry.subscription))
-                entry.since = now
-                entry.retry_at = math.inf
-        on_wire = sum(entry.standing in ON_THE_WIRE for entry in self._entries.values())
+                self._ask(entry, now)
+        on_wire = self.count(*ON_THE_WIRE)
         for entry in self._entries.values():
-            if len(requests) >= room or (
-                self._subscriptions_ceiling and on_wire >= self._subscriptions_ceiling
-            ):
+            if len(requests) >= room:
                 break
-            if entry.standing not in (Standing.WANTED, Standing.REFUSED) or entry.retry_at > now:
+            if entry.standing not in TO_ASK or entry.retry_at > now:
                 continue
-            user = entry.subscription.user
-            if user and user not in self._held and 0 < self._users_ceiling <= len(self._held):
-                continue
-            self._set(entry, Standing.PENDING, now)
+            if entry.standing is not Standing.PENDING:
+                if not self._fits(entry, self._users_ceiling, self._subscriptions_ceiling, on_wire):
+                    continue
+                on_wire += 1
+                self._set(entry, Standing.PENDING, now)
             entry.tries += 1
-            on_wire += 1
             requests.append(("subscribe", entry.subscription))
+            self._ask(entry, now)
         return requests
 
     def resubscribe(self, subscription: Subscription, now: float) -> None:
@@ -142,32 +150,17 @@ class Ledger:
             self._leave(entry, now, again=True)
 
     def overdue(self, now: float) -> list[Subscription]:
-        """Requests unanswered for too long, put back; each waits longer than the time before."""
+        """Requests unanswered for too long. Each goes again, after a longer wait than the time before."""
         late = []
         for entry in list(self._entries.values()):
-            if now - entry.since < self._limits.answer_within_s:
+            if not self._awaited(entry) or now - entry.since < self._limits.answer_within_s:
                 continue
             if entry.standing is Standing.PENDING:
-                self._set(entry, Standing.WANTED, now)
                 entry.retry_at = now + self._limits.answer_within_s * min(entry.tries, 6)
-                late.append(entry.subscription)
-            elif entry.standing is Standing.LEAVING and entry.retry_at == math.inf:
+            else:
                 self._left(entry, now)
-                late.append(entry.subscription)
+            late.append(entry.subscription)
         return late
-
-    def next_due(self, now: float) -> float:
-        """The earliest moment at which `to_send` or `overdue` could have something to do."""
-        earliest = math.inf
-        for entry in self._entries.values():
-            if entry.standing is Standing.PENDING:
-                earliest = min(earliest, entry.since + self._limits.answer_within_s)
-            elif entry.standing is Standing.LEAVING:
-                sent = entry.retry_at == math.inf
-                earliest = min(earliest, entry.since + self._limits.answer_within_s if sent else now)
-            elif entry.standing in (Standing.WANTED, Standing.REFUSED) and entry.retry_at > now:
-                earliest = min(earliest, entry.retry_at)
-        return earliest
 
     # -- what the upstream said ------------------------------------------------------------------------
 
@@ -177,9 +170,7 @@ class Ledger:
         if entry is None:
             return None
         if method == "subscribe":
-            if entry.standing in (Standing.WANTED, Standing.PENDING, Standing.REFUSED):
-                self._set(entry, Standing.CONFIRMED, now)
-                entry.tries = 0
+            self._confirm(entry, now)
         elif entry.standing is Standing.LEAVING:
             self._left(entry, now)
         return entry.subscription
@@ -187,12 +178,11 @@ class Ledger:
     def data(self, subscription: Subscription, now: float) -> bool:
         """Data of a stream arrived: it confirms like an acknowledgement. False if we want no such stream."""
         entry = self._entries.get(subscription)
-        if entry is None or entry.standing is Standing.LEAVING:
+        if entry is None:
             return False
         if entry.standing is not Standing.CONFIRMED:
-            self._set(entry, Standing.CONFIRMED, now)
-            entry.tries = 0
-        return True
+            self._confirm(entry, now)
+        return entry.standing is Standing.CONFIRMED
 
     def refused(self, text: str, now: float) -> Subscription | None:
         """An error text. Returns the subscription it refuses, None where it refuses none of ours.
@@ -210,19 +200,19 @@ class Ledger:
             return None
         if text.startswith("Cannot send more than"):
             # Nothing is wrong with the request: it goes again once the minute is over.
-            entry = self._oldest_pending(with_user=False)
+            entry = self._oldest(Standing.PENDING, Standing.LEAVING)
             if entry is not None:
-                self._set(entry, Standing.WANTED, now)
+                entry.asked = 0
                 entry.retry_at = now + 60.0
             return None
         if text.startswith("Cannot track more than"):
-            entry = self._oldest_pending(with_user=True)
+            entry = self._oldest(Standing.PENDING, with_user=True)
             if entry is not None:
                 self._refuse(entry, now)
                 self._users_ceiling = max(1, len(self._held))
                 self._ceilings_until = now + self._limits.refused_for_s
         elif text.startswith("Cannot subscribe to more than"):
-            entry = self._oldest_pending(with_user=False)
+            entry = self._oldest(Standing.PENDING)
             if entry is not None:
                 self._refuse(entry, now)
                 self._subscriptions_ceiling = max(1, self.count(Standing.PENDING, Standing.CONFIRMED))
@@ -246,6 +236,21 @@ class Ledger:
 
     def confirmed(self) -> list[Subscription]:
         return [e.subscription for e in self._entries.values() if e.standing is Standing.CONFIRMED]
+
+    def without_room(self) -> set[Subscription]:
+        """What is wanted but refused, or kept back because it would exceed a limit."""
+        full = 0 < self._users_ceiling <= len(self._held)
+        return {
+            entry.subscription
+            for entry in self._entries.values()
+            if entry.standing is Standing.REFUSED
+            or (
+                entry.standing is Standing.WANTED
+                and full
+                and entry.subscription.user is not None
+                and entry.subscription.user not in self._held
+            )
+        }
 
     def count(self, *standings: Standing) -> int:
         return sum(entry.standing in standings for entry in self._entries.values())
@@ -282,6 +287,7 @@ class Ledger:
                     del self._held[user]
         entry.standing = standing
         entry.since = now
+        entry.asked = 0
 
     def _remove(self, entry: Entry) -> None:
         self._set(entry, Standing.WANTED, entry.since)
@@ -308,13 +314,40 @@ class Ledger:
         self._set(entry, Standing.REFUSED, now)
         entry.retry_at = now + self._limits.refused_for_s
 
-    def _oldest_pending(self, *, with_user: bool) -> Entry | None:
-        pending = [
+    def _ask(self, entry: Entry, now: float) -> None:
+        if not entry.asked:
+            self._asked += 1
+            entry.asked = self._asked
+        entry.since = now
+        entry.retry_at = math.inf
+
+    def _awaited(self, entry: Entry) -> bool:
+        """Whether the upstream owes an answer for it."""
+        return entry.standing in (Standing.PENDING, Standing.LEAVING) and entry.retry_at == math.inf
+
+    def _confirm(self, entry: Entry, now: float) -> None:
+        if entry.standing is Standing.PENDING or (
+            entry.standing is Standing.REFUSED
+            and self._fits(entry, self._limits.users, self._limits.subscriptions, self.count(*ON_THE_WIRE))
+        ):
+            self._set(entry, Standing.CONFIRMED, now)
+            entry.tries = 0
+
+    def _fits(self, entry: Entry, users: int, subscriptions: int, on_wire: int) -> bool:
+        """Whether one more, for its user, stays within these limits."""
+        if 0 < subscriptions <= on_wire:
+            return False
+        user = entry.subscription.user
+        return not user or user in self._held or not 0 < users <= len(self._held)
+
+    def _oldest(self, *standings: Standing, with_user: bool = False) -> Entry | None:
+        """The request of these standings that has waited longest for its answer."""
+        waiting = [
             entry
             for entry in self._entries.values()
-            if entry.standing is Standing.PENDING and (entry.subscription.user or not with_user)
+            if entry.standing in standings and entry.asked and (entry.subscription.user or not with_user)
         ]
-        return min(pending, key=lambda entry: entry.since, default=None)
+        return min(waiting, key=lambda entry: entry.asked, default=None)
 
     def _find(self, echo: Subscription) -> Entry | None:
         exact = self._entries.get(echo)
