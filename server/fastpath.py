@@ -25,6 +25,7 @@ class FastProtocol(HttpToolsProtocol):
     """One client connection. `_parts` is the body of a request on the short way, None on the ordinary one."""
 
     info: Info
+    longest = LONGEST_BODY
     _parts: list[bytes] | None = None
     _size = 0
     _key = ""
@@ -56,7 +57,7 @@ class FastProtocol(HttpToolsProtocol):
             return
         self._parts.append(body)
         self._size += len(body)
-        if self._size > LONGEST_BODY:
+        if self._size > self.longest:
             self._take_ordinary_way()
 
     def on_message_complete(self) -> None:
@@ -117,11 +118,13 @@ class FastProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
 
-def fast_protocol(info: Info) -> type[FastProtocol]:
-    """A protocol class for uvicorn's `http=`, bound to one server's `info`."""
+def fast_protocol(info: Info, *, max_body_bytes: int) -> type[FastProtocol]:
+    """A protocol class for uvicorn's `http=`, bound to one server's `info` and its limit."""
 
     class Bound(FastProtocol):
         pass
 
     Bound.info = info
+    # The ordinary way refuses what is too large.
+    Bound.longest = min(LONGEST_BODY, max_body_bytes)
     return Bound
