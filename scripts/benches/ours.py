@@ -40,6 +40,7 @@ class Served:
 
     server: Child
     port: int
+    upstream: Child
     upstream_port: int
 
 
@@ -68,7 +69,7 @@ def served(
         ) as server:
             port = int(server.said[1])
             _wait_until_ready(port, within_s=30.0 + accounts / 500)
-            yield Served(server, port, upstream_port)
+            yield Served(server, port, source, upstream_port)
 
 
 def _environment() -> Mapping[str, str]:
