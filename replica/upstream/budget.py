@@ -21,7 +21,7 @@ class Budget:
     def __init__(self, ledger: WeightLedger, clock: Clock) -> None:
         self.ledger = ledger
         self._clock = clock
-        self._waiting: dict[Lane, deque[tuple[int, asyncio.Future[Charge]]]] = {
+        self._waiting: dict[Lane, deque[tuple[int, int, asyncio.Future[Charge]]]] = {
             lane: deque() for lane in Lane
         }
         self._timer: asyncio.TimerHandle | None = None
@@ -29,22 +29,23 @@ class Budget:
     def affordable(self, lane: Lane, within_s: float) -> int:
         """How much weight `lane` can surely spend within `within_s` seconds, were nobody else to come."""
         now = self._clock.monotonic()
-        ahead = sum(cost for other in Lane if other <= lane for cost, _ in self._waiting[other])
+        ahead = sum(cost for other in Lane if other <= lane for cost, _, _ in self._waiting[other])
         return max(0, self.ledger.room_by(lane, now, now + within_s) - ahead)
 
-    async def take(self, cost: int, lane: Lane, *, wait_s: float) -> Charge:
+    async def take(self, cost: int, lane: Lane, *, wait_s: float, least: int | None = None) -> Charge:
         """Charge `cost` as soon as it fits, at the latest in `wait_s` seconds.
 
+        `least`: what the request costs at the least, where `cost` is the most it may turn out to cost.
         Raises `BudgetExhausted` with the seconds to wait; at once when it is known that it can't fit in time.
         """
         now = self._clock.monotonic()
         if not self._ahead(lane) and self.ledger.room(lane, now) >= cost:
-            return self.ledger.take(cost, now)
+            return self.ledger.take(cost, now, least=least)
         earliest = self.ledger.earliest(cost, lane, now)
         if earliest > now + wait_s:
             raise BudgetExhausted(min(earliest - now, 60.0))
         turn: asyncio.Future[Charge] = asyncio.get_running_loop().create_future()
-        place = (cost, turn)
+        place = (cost, cost if least is None else least, turn)
         self._waiting[lane].append(place)
         self._pump()
         try:
@@ -93,15 +94,16 @@ class Budget:
         for lane in Lane:
             queue = self._waiting[lane]
             while queue:
-                cost, turn = queue[0]
+                cost, least, turn = queue[0]
                 if turn.done():
                     queue.popleft()
                 elif self.ledger.room(lane, now) >= cost:
                     queue.popleft()
-                    turn.set_result(self.ledger.take(cost, now))
+                    turn.set_result(self.ledger.take(cost, now, least=least))
                 else:
                     # Whoever stands behind it, in this lane or a later one, waits too.
+                    # No wait: one under way may make room any moment, and `settle` pumps.
                     wait = self.ledger.earliest(cost, lane, now) - now
-                    if wait < math.inf:
+                    if 0 < wait < math.inf:
                         self._timer = asyncio.get_running_loop().call_later(max(wait, 0.01), self._pump)
                     return

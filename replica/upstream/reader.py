@@ -36,7 +36,7 @@ class Reader:
         `BudgetExhausted`, as the budget's own refusal does. Raises `UpstreamTimeout`, `UpstreamUnavailable`.
         """
         cost = info_cost(type_)
-        charge = await self._budget.take(cost + most_rows_cost(type_), lane, wait_s=wait_s)
+        charge = await self._budget.take(cost + most_rows_cost(type_), lane, wait_s=wait_s, least=cost)
         spent: int | None = None
         started = self._clock.monotonic()
         try:

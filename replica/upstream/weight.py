@@ -75,12 +75,16 @@ def exchange_cost(items: int) -> int:
 
 
 class Charge:
-    """One request's share of the budget: `cost` counts until the window has passed over `ended`."""
+    """One request's share of the budget: `cost` counts until the window has passed over `ended`.
 
-    __slots__ = ("cost", "ended")
+    `least` is what it will cost at the least once its rows are known.
+    """
 
-    def __init__(self, cost: int) -> None:
+    __slots__ = ("cost", "ended", "least")
+
+    def __init__(self, cost: int, least: int) -> None:
         self.cost = cost
+        self.least = least
         self.ended = math.inf
 
     def __repr__(self) -> str:
@@ -127,17 +131,16 @@ class WeightLedger:
         if not self._per_minute:
             return 1 << 30
         self._expire(now)
-        before = by - WINDOW_S - SLACK_S
         freed = 0
         for charge in self._ended:
-            if charge.ended > before:
+            if charge.ended + WINDOW_S + SLACK_S > by:
                 break
             freed += charge.cost
         return self._limit(lane) - self._spent + freed
 
-    def take(self, cost: int, now: float) -> Charge:
+    def take(self, cost: int, now: float, *, least: int | None = None) -> Charge:
         """Charge a request about to leave. The caller asked for `room` first."""
-        charge = Charge(cost)
+        charge = Charge(cost, cost if least is None else least)
         self._expire(now)
         self._open[id(charge)] = charge
         self._spent += cost
@@ -159,7 +162,10 @@ class WeightLedger:
             self._spent -= charge.cost
 
     def earliest(self, cost: int, lane: Lane, now: float) -> float:
-        """When `cost` may go on this lane if nobody else spends: `now` or later; inf if it never fits."""
+        """When `cost` may go on this lane at the soonest, if nobody else spends; inf if it never fits.
+
+        Exact while nothing is under way that may turn out cheaper than it was charged.
+        """
         if self._per_minute and cost > self._limit(lane):
             return math.inf
         start = now if lane is Lane.WRITE else max(now, self._blocked_until)
@@ -167,6 +173,7 @@ class WeightLedger:
             return start
         self._expire(now)
         excess = self._spent + cost - self._limit(lane)
+        excess -= sum(charge.cost - charge.least for charge in self._open.values())
         if excess <= 0:
             return start
         for charge in self._ended:
@@ -174,7 +181,7 @@ class WeightLedger:
             if excess <= 0:
                 return max(start, charge.ended + WINDOW_S + SLACK_S)
         # Only requests still under way stand before it: none leaves the window sooner than this.
-        return max(start, now + WINDOW_S)
+        return max(start, now + WINDOW_S + SLACK_S)
 
     def refused(self, now: float, wait_s: float) -> None:
         """The upstream said 429: somebody else spends on this address. Hold all but writes for a while.
@@ -188,8 +195,8 @@ class WeightLedger:
         return self._per_minute if lane is Lane.WRITE else self._per_minute - self._reserve
 
     def _expire(self, now: float) -> None:
-        before = now - WINDOW_S - SLACK_S
-        while self._ended and self._ended[0].ended <= before:
+        # Added as in `earliest`, to the last bit: at the moment it names there is room.
+        while self._ended and self._ended[0].ended + WINDOW_S + SLACK_S <= now:
             self._spent -= self._ended.popleft().cost
 
     def check(self) -> None:

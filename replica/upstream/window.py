@@ -20,7 +20,8 @@ class SlidingWindow:
         """How many may go now."""
         if not self._limit:
             return 1 << 30
-        while self._taken and self._taken[0] <= now - self._span:
+        # Added as in `earliest`, to the last bit: at the moment it names there is room.
+        while self._taken and self._taken[0] + self._span <= now:
             self._taken.popleft()
         return self._limit - len(self._taken)
 
