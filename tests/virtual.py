@@ -2,18 +2,18 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from replica import Clock
-from server.app import Program, http_server
+from server.app import Program
 from server.settings import Settings
-from tests.upstream import FakeUpstream, values
+from tests.callers import Reply, Site, encoded
+from tests.upstream import FakeUpstream
 
 EPOCH = 1_771_587_392.0
 """The wall clock when the loop's clock shows 0."""
@@ -23,10 +23,10 @@ BOB = "0x" + "b0" * 20
 CAROL = "0x" + "ca" * 20
 DAVE = "0x" + "da" * 20
 
-ORDER = (
-    b'{"action":{"type":"order","orders":[{"a":0,"b":true,"p":"1.0","s":"1.0"}],"grouping":"na"},"nonce":1}'
+WRITE = (
+    b'{"action":{"type":"order","orders":[{"a":0,"b":true,"p":"1.0","s":"1.0"}],"grouping":"na"},'
+    b'"nonce":1,"signature":{"r":"0x1","s":"0x2","v":27},"vaultAddress":null}'
 )
-WRITE = ORDER[:-1] + b',"signature":{"r":"0x1","s":"0x2","v":27},"vaultAddress":null}'
 
 
 class Connector(aiohttp.BaseConnector):
@@ -57,35 +57,6 @@ def connector(connections: int, idle_s: float) -> aiohttp.BaseConnector:
 
 def deaf_connector(connections: int, idle_s: float) -> aiohttp.BaseConnector:
     return DeafConnector(limit=connections, keepalive_timeout=idle_s)
-
-
-class Reply(NamedTuple):
-    """What a client received."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def source(self) -> str:
-        return self.headers["x-replica-source"]
-
-    @property
-    def as_of(self) -> int:
-        return int(self.headers["x-replica-as-of"])
-
-    @property
-    def value(self) -> float:
-        """The account value of the first state in it."""
-        return next(values(self.body))
-
-    @property
-    def failed(self) -> list[str]:
-        return list(self.json["failed_wallets"])
 
 
 class World:
@@ -195,10 +166,6 @@ class World:
         await self.until(lambda: not self.program.replica.assess().reasons)
 
 
-def encoded(body: bytes | dict[str, Any]) -> bytes:
-    return body if isinstance(body, bytes) else json.dumps(body).encode()
-
-
 def wall() -> float:
     return EPOCH + asyncio.get_running_loop().time()
 
@@ -243,82 +210,11 @@ async def running(
         world.store.check()
 
 
-# Through uvicorn
-
-
-class Caller:
-    """One connection of a client, HTTP by hand, so that it can be broken anywhere."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, body: bytes | dict[str, Any], path: str = "/info", **headers: str) -> None:
-        self.writer.write(post(body, path, **headers))
-
-    async def reply(self) -> Reply:
-        """Read one answer. Raises `IncompleteReadError` with no `partial` if there is none."""
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
-        body = await self.reader.readexactly(int(headers["content-length"]))
-        return Reply(int(head[0].split(" ")[1]), headers, body)
-
-    async def ask(self, body: bytes | dict[str, Any], path: str = "/info", **headers: str) -> Reply:
-        self.send(body, path, **headers)
-        return await self.reply()
-
-    async def closed(self) -> bool:
-        """Whether the server says goodbye now, without another byte."""
-        return await self.reader.read(1) == b""
-
-
-def post(body: bytes | dict[str, Any], path: str = "/info", **headers: str) -> bytes:
-    """The bytes of a request; `headers` by name with `_` for `-`."""
-    content = encoded(body)
-    lines = {"host": "x", "content_type": "application/json", "content_length": str(len(content)), **headers}
-    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
-    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + content
-
-
-class Site:
-    """The program behind its real HTTP server."""
-
-    def __init__(self, world: World, **settings: Any) -> None:
-        self._server = http_server(world.program, Settings(**settings))
-        self._server.config.host, self._server.config.port = "127.0.0.1", 0
-        # The virtual loop knows no signals; `stop` does what SIGTERM does.
-        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
-        self._callers: list[Caller] = []
-        self._serving: asyncio.Task[None] | None = None
-        self._port = 0
-
-    async def start(self) -> None:
-        self._serving = asyncio.create_task(self._server.serve())
-        await asyncio.sleep(1)
-        self._port = self._server.servers[0].sockets[0].getsockname()[1]
-
-    async def call(self) -> Caller:
-        caller = Caller(*await asyncio.open_connection("127.0.0.1", self._port))
-        self._callers.append(caller)
-        return caller
-
-    def stop(self) -> None:
-        """What SIGTERM does; `finish` waits for the end of it."""
-        self._server.should_exit = True
-
-    async def finish(self) -> None:
-        self.stop()
-        assert self._serving is not None
-        await self._serving
-        for caller in self._callers:
-            caller.writer.close()
-
-
 @contextlib.asynccontextmanager
 async def serving(*follow: str, **settings: Any) -> AsyncIterator[tuple[World, Site]]:
     """Like `running`, behind uvicorn; takes only settings beside the accounts."""
     async with running(*follow, **settings) as world:
-        site = Site(world, **settings)
+        site = Site(world.program, Settings(**settings))
         await site.start()
         try:
             yield world, site

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from tests.callers import Reply
 from tests.upstream import FakeUpstream
-from tests.virtual import ALICE, BOB, CAROL, DAVE, Reply, World, running
+from tests.virtual import ALICE, BOB, CAROL, DAVE, World, running
 
 BATCH = {"type": "batchClearinghouseStates"}
 SHOUTED = ALICE.upper().replace("0X", "0x")

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from tests.callers import Reply, post
 from tests.upstream import META
-from tests.virtual import ALICE, BOB, CAROL, WRITE, Reply, post, serving
+from tests.virtual import ALICE, BOB, CAROL, WRITE, serving
 
 STATE = {"type": "clearinghouseState", "user": ALICE}
 COLD = {"type": "clearinghouseState", "user": CAROL}

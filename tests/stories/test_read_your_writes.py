@@ -5,8 +5,9 @@ import json
 
 import pytest
 
+from tests.callers import Reply
 from tests.upstream import FakeUpstream, Stage
-from tests.virtual import ALICE, BOB, CAROL, WRITE, Reply, World, running
+from tests.virtual import ALICE, BOB, CAROL, WRITE, World, running
 
 TRADER, STRANGER = "10.0.0.1", "10.9.9.9"
 

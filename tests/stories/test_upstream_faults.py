@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from tests.callers import Reply
 from tests.upstream import Stage
-from tests.virtual import ALICE, BOB, CAROL, DAVE, Reply, World, deaf_connector, running
+from tests.virtual import ALICE, BOB, CAROL, DAVE, World, deaf_connector, running
 
 UNAVAILABLE = (502, b'{"error":"upstream unavailable"}')
 TIMEOUT = (504, b'{"error":"upstream timeout"}')

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.callers import Reply
 from tests.upstream import Stage
-from tests.virtual import ALICE, CAROL, WRITE, Reply, World, deaf_connector, running
+from tests.virtual import ALICE, CAROL, WRITE, World, deaf_connector, running
 
 ODD = (
     b' { "action" : {"type":"cancel" ,"cancels":[{"a":0,"o":1e0}]}, "signature":{"v":27.0,"r":"0x\\u0031"},\n'
