@@ -25,10 +25,14 @@ MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("replica.state*", (*WORDS, "replica.state*")),
     *((word, WORDS) for word in WORDS),
     ("replica*", ("replica.*",)),  # never server, never its own door
-    ("server.devnode*", ("server.devnode*",)),  # a program of its own: it must not share our mistakes
+    ("server.signing*", ("server.signing*",)),  # a formula book: it knows nobody
+    # A program of its own: it must not share our mistakes. Signatures alone are proved from outside, by the
+    # official SDK, so both may take them from the one door.
+    ("server.devnode*", ("server.devnode*", "server.signing")),
     ("server.app", ("server*", "replica*")),  # the composition root, the only file that knows everyone
     ("server.__main__", ("server.settings", "server.app", "server.devnode")),
-    ("server*", ("!server.devnode*", "server*", "replica")),  # of the replica the door alone
+    # of the replica and of signing the door alone
+    ("server*", ("!server.devnode*", "!server.signing.*", "server*", "replica")),
 )
 
 BOTH_HALVES = ("replica", "replica.replica")
@@ -261,6 +265,10 @@ def dotted(node: ast.AST, names: Mapping[str, str]) -> str | None:
         ("server.devnode", "from ..settings import Settings", "server.devnode imports server.settings"),
         ("server.devnode.ws", "from replica import Replica", "server.devnode.ws imports replica"),
         ("server.__main__", "import replica", "server.__main__ imports replica"),
+        ("server.signing", "from server.settings import Settings", "server.signing imports server.settings"),
+        ("server.signing.l1", "from replica import Replica", "server.signing.l1 imports replica"),
+        ("server.devnode", "from server.signing import l1", "server.devnode imports server.signing.l1"),
+        ("server.exchange", "from server.signing.l1 import x", "server.exchange imports server.signing.l1"),
     ],
 )
 def test_a_wrong_arrow_is_seen(module: str, text: str, said: str) -> None:
@@ -275,6 +283,9 @@ def test_a_wrong_arrow_is_seen(module: str, text: str, said: str) -> None:
         ("server.info", "from replica import Replica\nfrom server.settings import Settings"),
         ("server.app", "import replica.state.store, server.devnode"),
         ("server.devnode.ws", "from . import node\nimport asyncio, orjson"),
+        ("server.devnode.ws", "from server.signing import recover"),
+        ("server.exchange", "from server.signing import recover"),
+        ("server.signing", "from server.signing.l1 import connection_id\nfrom coincurve import PublicKey"),
     ],
 )
 def test_a_right_arrow_passes(module: str, text: str) -> None:
@@ -361,5 +372,7 @@ def sample(module: str, text: str) -> Sources:
         "server.settings",
         "server.devnode",
         "server.devnode.node",
+        "server.signing",
+        "server.signing.l1",
     )
     return {**dict.fromkeys(names, ""), module: text}
