@@ -34,6 +34,8 @@ from server.settings import Settings, mask_url
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 2048
+
 
 class Program:
     """Replica and front together. `start`, serve `front`, `stop`.
@@ -188,7 +190,7 @@ def http_server(program: Program, settings: Settings) -> Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=2048,
+            backlog=BACKLOG,
             # Clients poll every few seconds: closing between two polls would cost them a handshake each.
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
@@ -256,6 +258,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         )
         await program.start()
         host, port = listener.getsockname()[:2]
+        # Whoever reads the line below may connect: from here on the kernel takes them in.
+        listener.listen(BACKLOG)
         _say_hello(f"http://{host}:{port}", base_url, program.replica, devnode)
         tune_process()
         await http_server(program, settings).serve(sockets=[listener])
