@@ -30,8 +30,9 @@ def report(replica: Replica) -> dict[str, object]:
         "reasons": readiness.reasons,
         "generation": readiness.generation,
         "accounts": {
-            "live": len(replica.plan.live),
-            "waiting_for_room": len(replica.plan.waiting),
+            "tracked": len(replica.plan.live) + len(replica.plan.waiting),
+            "followed": store.followed_count,
+            "waiting_for_room": replica.waiting_for_room,
             "states": len(store),
             "version": store.version,
         },
