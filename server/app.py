@@ -183,7 +183,7 @@ def http_server(program: Program, settings: Settings) -> Server:
     return Server(
         uvicorn.Config(
             program.front,
-            http=fast_protocol(program.info, max_body_bytes=settings.max_body_bytes),
+            http=fast_protocol(program.info, program.exchange, max_body_bytes=settings.max_body_bytes),
             ws="none",
             lifespan="off",
             log_config=None,

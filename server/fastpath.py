@@ -1,16 +1,24 @@
-"""uvicorn's HTTP protocol with a short way for reads that memory answers: no task, no ASGI messages.
+"""uvicorn's HTTP protocol with a short way for `/info` and `/exchange`: no ASGI messages, one write each.
 
-A `POST /info` whose answer is at hand is written in the very step that its last byte was parsed in. Whatever
-is not that simple (a miss, a slow reader, a pipelined or unusual request) goes the ordinary way through
-`http.Front`, which asks the same `Info` the same question; so this file may be left out and nothing but
-speed is lost. It leans on uvicorn's httptools protocol class, whose version pyproject pins for that reason.
+A `POST /info` whose answer is at hand is written in the very step that its last byte was parsed in; one that
+has to wait for the upstream costs one task. Whatever is unusual (a slow reader, a pipelined, chunked-up or
+HTTP/1.0 request, another path) goes the ordinary way through `http.Front`, which asks the same `Info` and
+`Exchange` the same questions; so this file may be left out and nothing but speed is lost. It leans on
+uvicorn's httptools protocol class, whose version pyproject pins for that reason.
 """
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import logging
+from collections.abc import Coroutine
+from typing import Any, cast
 
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from server.exchange import Exchange
 from server.http import CORS, split_path
 from server.info import Info
-from server.reply import Reply
+from server.reply import OUR_FAULT, Reply
+
+logger = logging.getLogger(__name__)
 
 LONGEST_BODY = 256 << 10
 """A longer request body takes the ordinary way, which knows how to hold a sender back."""
@@ -21,13 +29,38 @@ SMALL = 256 << 10
 _CORS_HEAD = b"".join(b"%s: %s\r\n" % header for header in CORS)
 
 
+class _Heard:
+    """Stands in for an `asyncio.Event` that uvicorn sets when the client leaves: nobody waits for it here."""
+
+    def set(self) -> None:
+        """Nothing to do: `_Awaited.disconnected` says it."""
+
+
+class _Awaited:
+    """A request on the short way whose answer is under way: what uvicorn looks at in its own cycle.
+
+    While it is not complete, further requests of the connection queue up behind it; a stop of the server
+    sets `keep_alive` to False, a client that leaves `disconnected` to True.
+    """
+
+    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self) -> None:
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = True
+        self.message_event = _Heard()
+
+
 class FastProtocol(HttpToolsProtocol):
     """One client connection. `_parts` is the body of a request on the short way, None on the ordinary one."""
 
     info: Info
+    exchange: Exchange
     longest = LONGEST_BODY
     _parts: list[bytes] | None = None
     _size = 0
+    _which = ""
     _key = ""
     _last = False
 
@@ -44,8 +77,8 @@ class FastProtocol(HttpToolsProtocol):
             and parser.get_http_version() == "1.1"
             and b"%" not in self.url
         ):
-            which, self._key = split_path(self.url.decode("latin-1"))
-            if which == "info":
+            self._which, self._key = split_path(self.url.decode("latin-1"))
+            if self._which:
                 self._parts = []
                 self._size = 0
                 return
@@ -65,22 +98,23 @@ class FastProtocol(HttpToolsProtocol):
         if parts is None:
             super().on_message_complete()
             return
+        self._parts = None
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         key = self._key
         client = f"key {key}" if key else self.client[0] if self.client is not None else ""
+        reply: Reply | Coroutine[Any, Any, Reply]
         try:
-            reply = self.info.begin(body, self.headers, client)
+            if self._which == "info":
+                reply = self.info.begin(body, self.headers, client)
+            else:
+                reply = self.exchange.answer(body, self.headers, client)
         except Exception:
-            # The ordinary way meets the same error, logs it and answers 500.
-            reply = None
-        if isinstance(reply, Reply) and not self.transport.is_closing():
-            self._parts = None
-            self._write(reply)
-            return
-        if reply is not None and not isinstance(reply, Reply):
-            reply.close()
-        self._take_ordinary_way()
-        super().on_message_complete()
+            logger.exception("error while answering /%s", self._which)
+            reply = OUR_FAULT
+        if isinstance(reply, Reply):
+            self._write(reply, last=self._last)
+        else:
+            self._await(reply)
 
     def shutdown(self) -> None:
         if self._parts is not None:
@@ -97,7 +131,30 @@ class FastProtocol(HttpToolsProtocol):
         if self._last:
             super().shutdown()
 
-    def _write(self, reply: Reply) -> None:
+    def _await(self, answer: Coroutine[Any, Any, Reply]) -> None:
+        awaited = _Awaited()
+        awaited.keep_alive = not self._last
+        self.cycle = cast(RequestResponseCycle, awaited)
+        # Among uvicorn's tasks: a stop of the server waits for it, up to its deadline.
+        task = self.loop.create_task(self._finish(answer, awaited))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    async def _finish(self, answer: Coroutine[Any, Any, Reply], awaited: _Awaited) -> None:
+        try:
+            reply = await answer
+        except Exception:
+            logger.exception("error while answering")
+            reply = OUR_FAULT
+        if self.flow.write_paused and not awaited.disconnected:
+            await self.flow.drain()
+        awaited.response_complete = True
+        if not awaited.disconnected:
+            self._write(reply, last=not awaited.keep_alive)
+
+    def _write(self, reply: Reply, *, last: bool) -> None:
+        if self.transport.is_closing():
+            return
         body = reply.body
         head = [STATUS_LINE[reply.status]]
         for name, value in self.server_state.default_headers:
@@ -105,7 +162,7 @@ class FastProtocol(HttpToolsProtocol):
         for name, value in reply.headers:
             head.append(b"%s: %s\r\n" % (name, value))
         head.append(_CORS_HEAD)
-        if self._last:
+        if last:
             head.append(b"connection: close\r\n")
         head.append(b"content-length: %d\r\n\r\n" % len(body))
         if len(body) <= SMALL:
@@ -113,18 +170,19 @@ class FastProtocol(HttpToolsProtocol):
             self.transport.write(b"".join(head))
         else:
             self.transport.writelines((b"".join(head), body))
-        if self._last:
+        if last:
             self.transport.close()
         self.on_response_complete()
 
 
-def fast_protocol(info: Info, *, max_body_bytes: int) -> type[FastProtocol]:
-    """A protocol class for uvicorn's `http=`, bound to one server's `info` and its limit."""
+def fast_protocol(info: Info, exchange: Exchange, *, max_body_bytes: int) -> type[FastProtocol]:
+    """A protocol class for uvicorn's `http=`, bound to one server's `info`, `exchange` and limit."""
 
     class Bound(FastProtocol):
         pass
 
     Bound.info = info
+    Bound.exchange = exchange
     # The ordinary way refuses what is too large.
     Bound.longest = min(LONGEST_BODY, max_body_bytes)
     return Bound

@@ -24,6 +24,7 @@ class Budget:
         self._waiting: dict[Lane, deque[tuple[int, int, asyncio.Future[Charge]]]] = {
             lane: deque() for lane in Lane
         }
+        self._queues = tuple(self._waiting[lane] for lane in sorted(Lane))
         self._timer: asyncio.TimerHandle | None = None
 
     def affordable(self, lane: Lane, within_s: float) -> int:
@@ -83,16 +84,17 @@ class Budget:
         self._pump()
 
     def _ahead(self, lane: Lane) -> bool:
-        return any(self._waiting[other] for other in Lane if other <= lane)
+        return any(self._queues[: lane + 1])
 
     def _pump(self) -> None:
         """Let everyone go who may, then set the timer for the next."""
+        if not any(self._queues) and self._timer is None:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now = self._clock.monotonic()
-        for lane in Lane:
-            queue = self._waiting[lane]
+        for lane, queue in self._waiting.items():
             while queue:
                 cost, least, turn = queue[0]
                 if turn.done():
