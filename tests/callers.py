@@ -43,6 +43,14 @@ def encoded(body: bytes | dict[str, Any]) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
+class NoReply(Exception):
+    """The connection was closed before a byte of an answer."""
+
+
+class CutReply(Exception):
+    """The connection was closed within an answer."""
+
+
 class Caller:
     """One connection of a client, HTTP by hand, so that it can be broken anywhere."""
 
@@ -54,10 +62,21 @@ class Caller:
         self.writer.write(post(body, path, **headers))
 
     async def reply(self) -> Reply:
-        """Read one answer. Raises `IncompleteReadError` with no `partial` if there is none."""
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
-        body = await self.reader.readexactly(int(headers["content-length"]))
+        """Read one answer. Raises `NoReply` if the connection ends before it, `CutReply` if within."""
+        try:
+            begin = await self.reader.read(1)
+        except ConnectionError as error:
+            raise NoReply from error
+        if not begin:
+            raise NoReply
+        try:
+            head = (begin + await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {
+                name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])
+            }
+            body = await self.reader.readexactly(int(headers["content-length"]))
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            raise CutReply from error
         return Reply(int(head[0].split(" ")[1]), headers, body)
 
     async def ask(self, body: bytes | dict[str, Any], path: str = "/info", **headers: str) -> Reply:

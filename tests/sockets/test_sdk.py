@@ -1,0 +1,64 @@
+"""The official Python client, told nothing but our base URL."""
+
+import asyncio
+
+import pytest
+from hyperliquid.info import Info
+from hyperliquid.utils.error import ClientError
+
+from server.devnode import Devnode, Limits
+from tests.sockets.conftest import start
+
+
+def devnode() -> Devnode:
+    return Devnode(accounts=5, seed=3, limits=Limits.off())
+
+
+async def test_it_reads_accounts_and_markets() -> None:
+    node = devnode()
+    async with start(node) as stack:
+        user = node.addresses[0]
+        info = await asyncio.to_thread(Info, stack.base_url, skip_ws=True)
+        fed = node.stats.info["clearinghouseState"]
+        state = await asyncio.to_thread(info.user_state, user)
+        assert node.stats.info["clearinghouseState"] == fed == 0
+        assert state.keys() >= {
+            "marginSummary",
+            "crossMarginSummary",
+            "withdrawable",
+            "assetPositions",
+            "time",
+        }
+        meta = await asyncio.to_thread(info.meta)
+        assert {"name", "szDecimals"} <= meta["universe"][0].keys()
+        mids = await asyncio.to_thread(info.all_mids)
+        assert float(mids[meta["universe"][0]["name"]]) > 0
+        spot = await asyncio.to_thread(info.spot_meta)
+        assert {"tokens", "universe"} <= spot.keys()
+        assert node.stats.info["meta"] == 2
+
+
+async def test_it_reads_with_a_slash_too_many_and_in_any_case() -> None:
+    node = devnode()
+    async with start(node) as stack:
+        info = await asyncio.to_thread(Info, stack.base_url + "/", skip_ws=True)
+        state = await asyncio.to_thread(info.user_state, "0x" + node.addresses[0][2:].upper())
+        assert state["marginSummary"]["accountValue"]
+        assert node.stats.info["clearinghouseState"] == 0
+
+
+async def test_it_survives_our_refusals() -> None:
+    async with start(devnode()) as stack:
+        info = await asyncio.to_thread(Info, stack.base_url, skip_ws=True)
+        for body in ({"type": "fileSnapshot"}, {"type": "clearinghouseState", "user": "nobody"}, {}):
+            with pytest.raises(ClientError):
+                await asyncio.to_thread(info.post, "/info", body)
+
+
+async def test_it_can_be_made_with_its_websocket() -> None:
+    async with start(devnode()) as stack:
+        info = await asyncio.to_thread(Info, stack.base_url)
+        try:
+            assert (await asyncio.to_thread(info.meta))["universe"]
+        finally:
+            await asyncio.to_thread(info.disconnect_websocket)
