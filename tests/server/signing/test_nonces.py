@@ -77,6 +77,15 @@ def test_a_signer_long_gone_is_forgotten_and_the_memory_is_bounded() -> None:
     assert repr(nonces) == f"<Nonces of {len(nonces)} signers>"
 
 
+def test_a_signer_is_forgotten_the_moment_its_last_nonce_leaves_the_window() -> None:
+    for last, floor in ((NOW - 2 * DAY, True), (NOW - 2 * DAY + 1, False)):
+        nonces = Nonces()
+        nonces.use(SIGNER, last, NOW - 2 * DAY)
+        nonces.use(SIGNER, NOW, NOW)
+        # The first nonce of a signer is a floor for the next ones, unless an older one is remembered.
+        assert (refusal(nonces, SIGNER, NOW - 1) is not None) is floor
+
+
 class Model:
     """A set per signer."""
 

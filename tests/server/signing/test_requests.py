@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.signing import Malformed, SigningError, inner_nonce, is_user_signed, recover, recover_inner
+from server.signing.typed_data import transaction_domain
 from server.signing.user_signed import STRUCTURES
 from tests.server.signing.sdk import NOW, Bot, address, wallet
 
@@ -133,3 +134,9 @@ def test_the_inner_nonce_is_the_last_field() -> None:
     for wrong in (None, "7", 7.0, True):
         assert inner_nonce({"type": "cDeposit", "nonce": wrong}) is None
     assert inner_nonce({"type": "cDeposit"}) is None
+
+
+def test_chains_that_clients_make_up_fill_no_memory() -> None:
+    for i in range(200):
+        transaction_domain(hex(i))
+    assert transaction_domain.cache_info().currsize <= 64
