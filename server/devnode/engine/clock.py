@@ -1,0 +1,30 @@
+"""What a block does by itself: scheduled cancels, prices, funding, triggers, slices, liquidations."""
+
+from __future__ import annotations
+
+from server.devnode.engine.lifecycle import cancel_all
+from server.devnode.engine.makers import Makers, walk
+from server.devnode.engine.state import Ground
+from server.devnode.engine.triggers import fire_all
+
+DAY_MS = 86_400_000
+MAX_SCHEDULED = 10  # scheduled cancels that may trigger in a UTC day
+
+
+def block(ground: Ground, makers: Makers) -> None:
+    """Everything that is due at `state.now`, in a fixed order."""
+    _scheduled_cancels(ground)
+    walk(ground, makers)
+    fire_all(ground)
+
+
+def _scheduled_cancels(ground: Ground) -> None:
+    now = ground.state.now
+    for account in ground.state.accounts.values():
+        if account.cancel_at is not None and account.cancel_at <= now:
+            account.cancel_at = None
+            day, count = account.cancels_on
+            count = count if day == now // DAY_MS else 0
+            if count < MAX_SCHEDULED:
+                account.cancels_on = (now // DAY_MS, count + 1)
+                cancel_all(ground, account, "scheduledCancel")

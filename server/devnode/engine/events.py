@@ -1,0 +1,152 @@
+"""The ledger of events: small frozen values, in order, from which every answer about the past follows.
+
+Amounts are integers: prices in ticks and sizes in lots of the market, perp USD in micro-USD, spot amounts
+in the token's wei. The sequence number of an event is its place in `History.events`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+ZERO_HASH = "0x" + "0" * 64  # of what no signed action caused: TWAP slices, funding, liquidations
+
+
+class Terms(NamedTuple):
+    """What an order was placed as. Never changes; what is left of it is told beside it."""
+
+    oid: int
+    user: str
+    asset: int
+    coin: str
+    is_buy: bool
+    px: int
+    lots: int
+    reduce_only: bool
+    tif: str | None  # None on trigger orders, as the wire has it
+    cloid: str | None
+    timestamp: int
+    kind: str = "Limit"  # the wire's orderType
+    trigger_px: int = 0
+    triggers_above: bool = False
+    is_market: bool = False
+    is_position_tpsl: bool = False
+    children: tuple[Terms, ...] = ()
+    builder: tuple[str, int] | None = None  # address, tenths of a basis point
+    twap_id: int | None = None
+
+    @property
+    def is_trigger(self) -> bool:
+        return self.trigger_px > 0
+
+
+class AccountBorn(NamedTuple):
+    time: int
+    user: str
+    master: str | None  # of a sub-account
+
+
+class OrderStatus(NamedTuple):
+    """Every change of an order's status, its placing and its refusal included."""
+
+    time: int
+    terms: Terms
+    left: int
+    status: str
+
+
+class Liquidation(NamedTuple):
+    """The mark of a fill that was a liquidation."""
+
+    user: str
+    mark: int
+    method: str  # market or backstop
+
+
+class Fill(NamedTuple):
+    """One side of a trade."""
+
+    time: int
+    user: str
+    asset: int
+    coin: str
+    px: int
+    lots: int
+    is_buy: bool
+    start: int  # perps: lots held before; spot: wei of the base token
+    dir: str
+    closed_pnl: int  # perps micro-USD, spot wei of the quote token
+    hash: str
+    oid: int
+    crossed: bool
+    fee: int  # micro-USD; spot: wei of the fee token. Includes the builder's
+    tid: int
+    cloid: str | None
+    fee_token: int
+    builder_fee: int
+    twap_id: int | None
+    liquidation: Liquidation | None
+
+
+class Trade(NamedTuple):
+    time: int
+    asset: int
+    coin: str
+    is_buy: bool  # of the aggressor
+    px: int
+    lots: int
+    hash: str
+    tid: int
+    buyer: str
+    seller: str
+
+
+class Funding(NamedTuple):
+    time: int
+    user: str
+    asset: int
+    coin: str
+    usdc: int  # micro-USD, positive was received
+    lots: int
+    rate: int  # 10^-10
+
+
+class LedgerUpdate(NamedTuple):
+    """A movement of money that is neither a fill nor funding, with the wire's own `delta`."""
+
+    time: int
+    hash: str
+    users: tuple[str, ...]
+    delta: dict[str, Any]
+
+
+class TwapState(NamedTuple):
+    twap_id: int
+    user: str
+    asset: int
+    coin: str
+    is_buy: bool
+    lots: int
+    executed_lots: int
+    executed_ntl: int
+    minutes: int
+    reduce_only: bool
+    randomize: bool
+    timestamp: int
+
+
+class TwapStatus(NamedTuple):
+    time: int
+    state: TwapState
+    status: str  # activated, finished, terminated, error
+    description: str | None = None
+
+
+class PriceMoves(NamedTuple):
+    """The prices that changed in one step, as (asset, ticks)."""
+
+    time: int
+    oracles: tuple[tuple[int, int], ...]
+    marks: tuple[tuple[int, int], ...]
+
+
+Event = AccountBorn | OrderStatus | Fill | Trade | Funding | LedgerUpdate | TwapStatus | PriceMoves

@@ -1,0 +1,137 @@
+"""An order's way through the engine: onto the book, off it, filled; and the orders tied to it."""
+
+from __future__ import annotations
+
+from server.devnode.engine.account import Account, Order
+from server.devnode.engine.events import Terms
+from server.devnode.engine.listing import USDC, Instrument
+from server.devnode.engine.margin import rest
+from server.devnode.engine.state import Ground
+
+
+def known(account: Account, order: Order) -> None:
+    """File a live order under its account."""
+    terms = order.terms
+    account.orders[terms.oid] = order
+    if terms.cloid is not None:
+        account.cloids[terms.cloid] = terms.oid
+
+
+def hold(account: Account, inst: Instrument, terms: Terms, lots: int) -> None:
+    """Hold back what `lots` of an order on the book may cost; negative lots set it free."""
+    if account.exempt:
+        return
+    if inst.is_spot:
+        if terms.is_buy:
+            account.balance(USDC).hold += lots * terms.px
+        else:
+            account.balance(inst.base).hold += lots * inst.lot_wei
+    elif not terms.reduce_only:
+        rest(account, account.pool(inst.dex), inst, terms.is_buy, lots, terms.px)
+
+
+def enter(ground: Ground, account: Account, inst: Instrument, order: Order) -> None:
+    """Put an order on the book. It must not cross."""
+    order.place = "book"
+    terms = order.terms
+    known(account, order)
+    ground.book(inst.asset).side(terms.is_buy).add(order)
+    hold(account, inst, terms, order.left)
+    if terms.reduce_only and not inst.is_spot:
+        account.pool(inst.dex).reducing.setdefault(inst.asset, {})[terms.oid] = order
+        trim(ground, account, inst)
+
+
+def arm(ground: Ground, account: Account, inst: Instrument, order: Order) -> None:
+    """Let an order wait for its trigger."""
+    order.place = "trigger"
+    known(account, order)
+    ground.state.triggers.setdefault(inst.asset, {})[order.terms.oid] = order
+
+
+def take_away(ground: Ground, account: Account, inst: Instrument, order: Order) -> None:
+    """Remove a live order from wherever it is, and what it holds; tells nobody."""
+    oid = order.terms.oid
+    if account.orders.pop(oid, None) is None:
+        return
+    if order.place == "trigger":
+        ground.state.triggers[inst.asset].pop(oid, None)
+    elif order.place == "book":
+        ground.book(inst.asset).side(order.terms.is_buy).remove(order)
+        hold(account, inst, order.terms, -order.left)
+        _forget_reducing(account, inst, oid)
+
+
+def cancel(ground: Ground, account: Account, order: Order, status: str = "canceled") -> None:
+    """End a live order. Children that still wait for it end with it."""
+    inst = ground.instruments[order.terms.asset]
+    take_away(ground, account, inst, order)
+    ground.tell(order.terms, order.left, status)
+    for oid in order.children:
+        child = account.orders.get(oid)
+        if child is not None and child.place == "parent":
+            cancel(ground, account, child)
+
+
+def cancel_all(ground: Ground, account: Account, status: str, dex: str | None = None) -> None:
+    for order in list(account.orders.values()):
+        if order.terms.oid in account.orders and (
+            dex is None or ground.instruments[order.terms.asset].dex == dex
+        ):
+            cancel(ground, account, order, status)
+
+
+def fill_resting(ground: Ground, account: Account, inst: Instrument, order: Order, lots: int) -> None:
+    """Take a match's lots off an order on the book."""
+    ground.book(inst.asset).side(order.terms.is_buy).reduce(order, lots)
+    hold(account, inst, order.terms, -lots)
+    if not order.left:
+        account.orders.pop(order.terms.oid, None)
+        _forget_reducing(account, inst, order.terms.oid)
+        filled(ground, account, order)
+
+
+def filled(ground: Ground, account: Account, order: Order) -> None:
+    """An order is filled to the last lot: its children wake, its siblings end."""
+    ground.tell(order.terms, 0, "filled")
+    for oid in order.children:
+        child = account.orders.get(oid)
+        if child is not None and child.place == "parent":
+            arm(ground, account, ground.instruments[child.terms.asset], child)
+            ground.tell(child.terms, child.left, "open")
+    for oid in order.siblings:
+        sibling = account.orders.get(oid)
+        if sibling is not None:
+            cancel(ground, account, sibling, "siblingFilledCanceled")
+
+
+def trim(ground: Ground, account: Account, inst: Instrument) -> None:
+    """Cancel reduce-only orders that the position no longer needs, oldest first.
+
+    Recorded: of two orders that together exceed the position, the first is cancelled when the second
+    is placed. A single one that is too large stays; a match stops at the position.
+    """
+    pool = account.pool(inst.dex)
+    holding = pool.holdings.get(inst.asset)
+    lots = holding.lots if holding else 0
+    reducing = pool.reducing.get(inst.asset)
+    if reducing:
+        total = sum(order.left for order in reducing.values())
+        for order in list(reducing.values()):
+            useless = lots == 0 or order.terms.is_buy == (lots > 0)
+            if useless or (total > abs(lots) and len(reducing) > 1):
+                total -= order.left
+                cancel(ground, account, order, "reduceOnlyCanceled")
+    if lots == 0:
+        for order in list(ground.state.triggers.get(inst.asset, {}).values()):
+            if order.terms.user == account.address and order.terms.is_position_tpsl:
+                cancel(ground, account, order, "reduceOnlyCanceled")
+
+
+def _forget_reducing(account: Account, inst: Instrument, oid: int) -> None:
+    if inst.is_spot:
+        return
+    pool = account.pool(inst.dex)
+    reducing = pool.reducing.get(inst.asset)
+    if reducing is not None and reducing.pop(oid, None) is not None and not reducing:
+        del pool.reducing[inst.asset]
