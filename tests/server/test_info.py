@@ -1,0 +1,123 @@
+"""POST /info: what is refused, in whose words, and what is answered at once."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from server.info import is_json
+from server.reply import Reply
+from tests.virtual import ALICE, CAROL, running
+
+MALFORMED = b"Failed to deserialize the JSON body into the target type"
+STATE = {"type": "clearinghouseState"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b"[]", 422, MALFORMED),
+        (b"null", 422, MALFORMED),
+        (b'"meta"', 422, MALFORMED),
+        ({}, 422, MALFORMED),
+        ({"type": None}, 422, MALFORMED),
+        ({"type": 1}, 422, MALFORMED),
+        ({"type": ["meta"]}, 422, MALFORMED),
+        (STATE, 422, MALFORMED),
+        (STATE | {"user": None}, 422, MALFORMED),
+        (STATE | {"user": 1}, 422, MALFORMED),
+        (STATE | {"user": "nobody"}, 422, MALFORMED),
+        (STATE | {"user": ALICE + "00"}, 422, MALFORMED),
+        (STATE | {"user": ALICE + "\n"}, 422, MALFORMED),
+        (STATE | {"user": ALICE, "dex": 1}, 422, MALFORMED),
+        (b"{", 400, b'{"error":"invalid JSON body"}'),
+        (b"\xff", 400, b'{"error":"invalid JSON body"}'),
+        (b"[" * 100_000, 400, b'{"error":"invalid JSON body"}'),
+        (b'{"type":"\\ud800"}', 400, b'{"error":"invalid JSON body"}'),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+async def test_what_can_not_be_meant_never_reaches_the_upstream(
+    body: bytes | dict[str, Any], status: int, says: bytes
+) -> None:
+    async with running() as world:
+        reply = await world.info(body)
+        assert (reply.status, reply.body) == (status, says)
+        assert world.upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("content_type", "accepted"),
+    [
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("text/plain", False),
+        ("application/x-www-form-urlencoded", False),
+        (None, False),
+        ("", False),
+    ],
+)
+async def test_the_body_must_say_that_it_is_json(content_type: str | None, accepted: bool) -> None:
+    async with running(ALICE) as world:
+        reply = await world.info(STATE | {"user": ALICE}, content_type=content_type)
+        assert reply.status == (200 if accepted else 415)
+        if not accepted:
+            assert reply.body == b"Expected request with `Content-Type: application/json`"
+            assert reply.headers["content-type"].startswith("text/plain")
+        headers = [] if content_type is None else [(b"content-type", content_type.encode())]
+        assert is_json(headers) is accepted
+
+
+async def test_denied_types_are_refused() -> None:
+    async with running(denied_types=("fileSnapshot", "userRole")) as world:
+        for type_ in ("fileSnapshot", "userRole"):
+            reply = await world.info({"type": type_})
+            assert (reply.status, set(reply.json)) == (403, {"error", "code", "msg"})
+        assert world.upstream.requests == []
+
+
+@pytest.mark.parametrize("value", ["max-age=x", "max-age"])
+async def test_directives_that_can_not_be_meant(value: str) -> None:
+    async with running(ALICE) as world:
+        assert (await world.state(ALICE, cache_control=value)).status == 400
+        assert (await world.info({"type": "meta"}, cache_control=value)).status == 400
+        assert world.upstream.requests == []
+
+
+async def test_what_memory_holds_is_answered_without_a_coroutine() -> None:
+    async with running(ALICE) as world:
+        headers = [(b"content-type", b"application/json")]
+        held = world.program.info.begin(
+            b'{"type":"clearinghouseState","user":"%s"}' % ALICE.encode(), headers, ""
+        )
+        assert isinstance(held, Reply)
+        batch = b'{"type":"batchClearinghouseStates","users":["%s"]}' % ALICE.encode()
+        assert isinstance(world.program.info.begin(batch, headers, ""), Reply)
+        miss = world.program.info.begin(
+            b'{"type":"clearinghouseState","user":"%s"}' % CAROL.encode(), headers, ""
+        )
+        assert inspect.iscoroutine(miss)
+        assert (await miss).status == 200
+
+
+async def test_a_null_dex_is_the_main_one() -> None:
+    async with running(ALICE) as world:
+        reply = await world.info(STATE | {"user": ALICE, "dex": None})
+        assert (reply.status, reply.source) == (200, "memory")
+        assert reply.body == (await world.state(ALICE)).body
+
+
+async def test_the_clients_own_body_goes_up_for_a_miss() -> None:
+    body = b'{ "user":"%s","type" : "clearinghouseState" }' % CAROL.upper().replace("X", "x").encode()
+    async with running() as world:
+        assert (await world.info(body)).status == 200
+        assert [request.body for request in world.upstream.requests] == [body]
+
+
+@pytest.mark.parametrize("type_", ["openOrders", "userFills", "allMids"])
+async def test_other_types_are_not_remembered(type_: str) -> None:
+    async with running() as world:
+        for _ in range(2):
+            reply = await world.info({"type": type_, "user": ALICE})
+            assert (reply.status, reply.body, reply.source) == (200, b"[]", "upstream")
+        assert world.upstream.calls() == 2
