@@ -1,4 +1,4 @@
-"""The ASGI application: `/info`, `/exchange`, `/ws` and our own `/dev/accounts`, told apart by hand.
+"""The ASGI application: `/info`, `/exchange`, `/ws` and our own `/dev/`, told apart by hand.
 
 A handful of paths needs no router, and the exchange's own corner cases (an empty 405, a bare `null`) come out
 as they are only where nothing adds a body of its own.
@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from server.devnode import exchange
+from server.devnode.dev import Dev
+from server.devnode.faults import Faults, Stage, Verdict
 from server.devnode.info import MALFORMED, RATE_LIMITED, Answer, InfoRequest, decode, parse
 from server.devnode.limits import Ledger, exchange_weight, info_weight
 from server.devnode.stats import Stats
-from server.devnode.stream import Streams, client_ip
+from server.devnode.stream import Streams, client_ip, gone, lasts
 from server.devnode.subscriptions import Post, post_answer
 from server.devnode.world import Source
 
@@ -54,10 +57,25 @@ class Api:
             return request
         return self._exchange(ip, request, body)
 
-    def post(self, ip: str, request: Post) -> str:
-        """A request that came over a websocket, answered as a frame."""
+    def seen(self, path: str, body: bytes) -> None:
+        """Count a request that is not handled."""
+        try:
+            fields = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            fields = None
+        fields = fields if isinstance(fields, dict) else {}
+        if path == "/info":
+            self.stats.count(self.stats.info, fields.get("type"))
+        else:
+            action = fields.get("action")
+            self.stats.count(self.stats.exchange, action.get("type") if isinstance(action, dict) else None)
+
+    def post(self, ip: str, request: Post, given: Answer | None) -> str:
+        """A request that came over a websocket, answered as a frame, with what is `given` if anything is."""
         payload = request.payload
-        if not isinstance(payload, dict):
+        if given is not None:
+            answer = given
+        elif not isinstance(payload, dict):
             answer = MALFORMED
         elif request.kind == "info":
             answer = self._info(ip, payload)
@@ -69,7 +87,8 @@ class Api:
             return post_answer(request.id, "error", orjson.dumps(text).decode())
         body = answer.body.decode()
         if request.kind == "info":
-            body = f'{{"type":{orjson.dumps(payload["type"]).decode()},"data":{body}}}'
+            kind = orjson.dumps(payload.get("type") if isinstance(payload, dict) else None).decode()
+            body = f'{{"type":{kind},"data":{body}}}'
         return post_answer(request.id, request.kind, body)
 
     def _info(self, ip: str, fields: object) -> Answer:
@@ -98,6 +117,8 @@ class App:
     api: Api
     streams: Streams
     stats: Stats
+    faults: Faults
+    dev: Dev
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = "/" + scope["path"].strip("/")  # clients with a slash at the end of their base URL send //info
@@ -109,17 +130,29 @@ class App:
                 await send({"type": "websocket.close"})  # before the handshake: a 403
         elif scope["type"] == "http":
             answer = await self._answer(scope, path, receive)
-            self.stats.statuses[answer.status] += 1
-            await _send(send, answer)
+            if answer is not None:
+                self.stats.statuses[answer.status] += 1
+                await _send(send, answer)
 
-    async def _answer(self, scope: Scope, path: str, receive: Receive) -> Answer:
-        if path == "/dev/accounts" and scope["method"] == "GET":
-            # Not the exchange's: the addresses this world has, as a JSON list that `--track @FILE` reads.
-            return Answer(200, orjson.dumps(list(self.api.source.addresses)))
+    async def _answer(self, scope: Scope, path: str, receive: Receive) -> Answer | None:
+        """The answer to send; None when the connection was dealt with already."""
+        if path.startswith("/dev/"):
+            content = await _read(receive)
+            if content is None:
+                return _TOO_LARGE
+            ip, name = client_ip(scope), path.removeprefix("/dev/")
+            return await self.dev.answer(ip, scope["headers"], scope["method"], name, content)
         if path not in ("/info", "/exchange"):
             return _EMPTY
         if scope["method"] != "POST":
             return _NOT_ALLOWED
+        if self.faults.cuts_here(Stage.HEAD, path):
+            await _cut(scope, receive)
+            return None
+        if self.faults.cuts_here(Stage.BODY, path):
+            await _read_half(scope, receive)
+            await _cut(scope, receive)
+            return None
         body = await _read(receive)
         if body is None:
             return _TOO_LARGE
@@ -128,7 +161,40 @@ class App:
             if name == b"content-type":
                 content_type = value.decode("latin-1")
         handle = self.api.info if path == "/info" else self.api.exchange
-        return handle(client_ip(scope), content_type, body)
+        wrong = self.faults.request(path, body)
+        if wrong is None:
+            return handle(client_ip(scope), content_type, body)
+        if wrong.hang or wrong.cut is Stage.READ or wrong.answer is not None:
+            self.api.seen(path, body)
+        return await self._mistreat(
+            wrong, scope, receive, lambda: handle(client_ip(scope), content_type, body)
+        )
+
+    async def _mistreat(
+        self, wrong: Verdict, scope: Scope, receive: Receive, handle: Callable[[], Answer]
+    ) -> Answer | None:
+        """Deal with a request that was read as the faults say."""
+        if wrong.hang:
+            await gone(receive)
+            return None
+        if wrong.cut is Stage.READ:
+            await _cut(scope, receive)
+            return None
+        # The answer is made now, and then it travels.
+        answer = handle() if wrong.answer is None else wrong.answer
+        if not await lasts(receive, wrong.latency_s):
+            return None
+        if wrong.cut is Stage.DONE:
+            await _cut(scope, receive)
+            return None
+        if wrong.cut is Stage.ANSWER:
+            head, body = _head(answer), answer.body
+            await _write_and_close(scope, receive, head + body[: len(body) // 2] if body else head[:-2])
+            return None
+        if wrong.raw is not None:
+            await _write_and_close(scope, receive, wrong.raw)
+            return None
+        return answer
 
 
 async def _read(receive: Receive) -> bytes | None:
@@ -145,10 +211,41 @@ async def _read(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _read_half(scope: Scope, receive: Receive) -> None:
+    """Wait for the middle of the body."""
+    sizes = [int(value) for name, value in scope["headers"] if name == b"content-length"]
+    missing = (sizes[0] if sizes else 0) // 2
+    while missing > 0 and (message := await receive()).get("more_body", False):
+        missing -= len(message.get("body", b""))
+
+
+async def _cut(scope: Scope, receive: Receive) -> None:
+    """Drop the connection, without a goodbye."""
+    scope["extensions"]["devnode.transport"]["transport"].abort()
+    await gone(receive)
+
+
+async def _write_and_close(scope: Scope, receive: Receive, content: bytes) -> None:
+    transport = scope["extensions"]["devnode.transport"]["transport"]
+    transport.write(content)
+    transport.close()
+    await gone(receive)
+
+
+def _head(answer: Answer) -> bytes:
+    lines = [b"%s: %s\r\n" % header for header in _headers(answer)]
+    return STATUS_LINE[answer.status] + b"".join(lines) + b"\r\n"
+
+
+def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-length", str(len(answer.body)).encode()), *_ALWAYS]
     if answer.content_type:
         headers.append((b"content-type", answer.content_type.encode()))
+    return headers
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    headers = _headers(answer)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from server.devnode import controls, faults
 from server.devnode.app import Api, App
+from server.devnode.clock import Clock
+from server.devnode.controls import Controls
+from server.devnode.dev import Dev
+from server.devnode.faults import Faults
 from server.devnode.feeds import Feeds
 from server.devnode.limits import Ledger, Limits
 from server.devnode.recorded import Recorded
 from server.devnode.stats import Stats
 from server.devnode.stream import Streams
+from server.devnode.transport import HttpProtocol, WebSocketProtocol, protocols
 from server.devnode.world import Source, World
+
+VERBS = ("drop_sockets", "abort", "hang_up_idle", "refuse_connections", "accept_connections")
+"""What is done to the sockets themselves, also over HTTP."""
 
 _STOP_S = 1.0  # how long clients are given to close; afterwards they are cut off
 
 
-class Devnode:
-    """A simulated exchange on a real socket.
+class Devnode(Controls):
+    """A simulated exchange on a real socket, with controls, and with `faults`.
 
     `accounts` and `seed` make the synthetic world; `recorded` names a folder of recordings to serve in
     its place. `clock` gives the seconds that `time` in a state is made of; cadences follow the event
-    loop. Prices move every `tick_s`, accounts are pushed every `push_s` seconds.
+    loop. Prices move every `tick_s`, accounts are pushed every `push_s` seconds. With `time_ms` the clock
+    begins there; `paused`, nothing moves but by the controls: the same requests get the same bytes then.
     """
 
     def __init__(
@@ -41,21 +52,28 @@ class Devnode:
         clock: Callable[[], float] = time.time,
         tick_s: float = 1.0,
         push_s: float = 5.0,
+        time_ms: int | None = None,
+        paused: bool = False,
     ) -> None:
         self.stats = Stats()
         self.limits = limits
-        self.source: Source = World(accounts=accounts, seed=seed) if recorded is None else Recorded(recorded)
-        self.addresses: Sequence[str] = self.source.addresses
-        self._clock = clock
+        source: Source = World(accounts=accounts, seed=seed) if recorded is None else Recorded(recorded)
+        wrong = Faults()
+        feeds = Feeds(source, self.now_ms, push_s, self.stats, wrong)
+        super().__init__(source, Clock(clock, start_ms=time_ms), wrong, feeds, tick_s=tick_s, paused=paused)
         self._tick_s = tick_s
-        self._feeds = Feeds(self.source, self._now_ms, push_s, self.stats)
         ledger = Ledger(limits)
-        api = Api(self.source, ledger, self.stats, self._now_ms)
-        streams = Streams(self._feeds, ledger, self.stats, frozenset(self.source.dexes), api.post)
-        self.app = App(api, streams, self.stats)
+        api = Api(source, ledger, self.stats, self.now_ms)
+        streams = Streams(feeds, ledger, self.stats, frozenset(source.dexes), api.post, wrong)
+        self.app = App(api, streams, self.stats, wrong, self._dev())
         self._server: _Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.port = 0
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """The accounts there are; others with another seed."""
+        return self.source.addresses
 
     def __repr__(self) -> str:
         where = f"port {self.port}" if self._server else "stopped"
@@ -65,12 +83,13 @@ class Devnode:
         """Bind and serve. Returns the port. Raises `OSError` when the address cannot be had."""
         if self._server is not None:
             raise RuntimeError("this devnode is already serving")
+        http, ws = protocols(self.faults)
         config = uvicorn.Config(
             self.app,
             host=host,
             port=port,
-            http="httptools",
-            ws=_Protocol,
+            http=http,
+            ws=ws,
             ws_per_message_deflate=False,  # the exchange does not negotiate it
             ws_ping_interval=None,  # nor does it send pings of the protocol
             ws_max_size=1024 * 1024,
@@ -106,6 +125,72 @@ class Devnode:
         finally:
             cut.cancel()
 
+    # -- the sockets -----------------------------------------------------------------------------------
+
+    def drop_sockets(self) -> int:
+        """Cut every websocket, without a goodbye. Returns how many there were."""
+        return self._cut([one for one in self._connections() if isinstance(one, WebSocketProtocol)])
+
+    def abort(self) -> int:
+        """Cut every connection there is, but those of the controls."""
+        return self._cut(
+            [one for one in self._connections() if not (isinstance(one, HttpProtocol) and one.controls)]
+        )
+
+    def hang_up_idle(self) -> int:
+        """Close the connections on which no request is under way, as any server does after a while."""
+        idle = [
+            one
+            for one in self._connections()
+            if isinstance(one, HttpProtocol) and one.idle and not one.controls
+        ]
+        for connection in idle:
+            connection.transport.close()
+        return len(idle)
+
+    def refuse_connections(self, seconds: float | None = None) -> None:
+        """Nobody listens any more, for so long or until `accept_connections`. What is connected goes on.
+
+        From another process only one that is connected already can end it; the client for the controls is.
+        """
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ValueError(f"{seconds} is no number of seconds")
+        self._serving().close()
+        if seconds is not None:
+            self._tasks.append(asyncio.create_task(self._return_after(seconds), name="devnode-return"))
+
+    async def accept_connections(self) -> None:
+        """Listen again, on the same port. Raises `OSError` when somebody else has taken it."""
+        await self._serving().listen_again(self.port)
+
+    async def _return_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self.accept_connections()
+
+    def _serving(self) -> _Server:
+        if self._server is None:
+            raise RuntimeError("this devnode is not serving")
+        return self._server
+
+    def _connections(self) -> list[Any]:
+        return [] if self._server is None else list(self._server.server_state.connections)
+
+    def _cut(self, connections: list[Any]) -> int:
+        for connection in connections:
+            connection.transport.abort()
+        return len(connections)
+
+    def _dev(self) -> Dev:
+        verbs = [getattr(self, name) for name in (*controls.VERBS, *VERBS)]
+        verbs += [getattr(self.faults, name) for name in faults.VERBS]
+        # A JSON list that `--track @FILE` reads.
+        return Dev(verbs, {"status": self.status, "accounts": lambda: list(self.addresses)})
+
+    def status(self) -> dict[str, Any]:
+        """How it stands: time, faults in force, and what was asked and sent since the start."""
+        counted = {field.name: getattr(self.stats, field.name) for field in dataclasses.fields(self.stats)}
+        return super().status() | {"stats": counted}
+
     async def _ticking(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
@@ -113,10 +198,8 @@ class Devnode:
             # Ticks that a busy loop has missed are skipped, not made up for in one stretch.
             due = max(due + self._tick_s, loop.time())
             await asyncio.sleep(due - loop.time())
-            self.source.tick()
-
-    def _now_ms(self) -> int:
-        return int(self._clock() * 1000)
+            if not self.clock.paused:
+                self.source.tick()
 
 
 class _Server(uvicorn.Server):
@@ -135,15 +218,26 @@ class _Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
+    def close(self) -> None:
+        """Listen no more."""
+        for listener in self.servers:
+            listener.close()
+
+    async def listen_again(self, port: int) -> None:
+        """Listen as `startup` does, unless it is listening. Raises `OSError`."""
+        if any(listener.is_serving() for listener in self.servers):
+            return
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(protocol, host=config.host, port=port, backlog=config.backlog)
+        self.servers = [listener]
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _Protocol(WebSocketsSansIOProtocol):
-    """Lets the application cut a connection: ASGI itself can only close one politely, and wait."""
-
-    async def run_asgi(self) -> None:
-        extensions: dict[str, Any] = self.scope["extensions"]
-        extensions["devnode.abort"] = {"abort": self.transport.abort}
-        await super().run_asgi()

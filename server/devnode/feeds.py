@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from server.devnode.faults import Faults
 from server.devnode.stats import Stats
 from server.devnode.subscriptions import Subscription
 from server.devnode.world import Source
@@ -35,11 +36,14 @@ class _Channel:
 class Feeds:
     """The mutable state is the channels; a channel exists as long as somebody listens to it."""
 
-    def __init__(self, source: Source, now_ms: Callable[[], int], push_s: float, stats: Stats) -> None:
+    def __init__(
+        self, source: Source, now_ms: Callable[[], int], push_s: float, stats: Stats, faults: Faults
+    ) -> None:
         self._source = source
         self._now_ms = now_ms
         self._push_s = push_s
         self._stats = stats
+        self._faults = faults
         self._channels: dict[Subscription, _Channel] = {}
 
     def __len__(self) -> int:
@@ -57,10 +61,24 @@ class Feeds:
     def leave(self, subscription: Subscription, listener: Listener) -> None:
         channel = self._channels[subscription]
         del channel.listeners[listener]
+        self._faults.left(listener, subscription)
         if not channel.listeners:
             assert channel.timer is not None, "a channel is armed when it is made"
             channel.timer.cancel()
             del self._channels[subscription]
+
+    def push(self, user: str | None) -> None:
+        """Send every channel now, or those of one account. The next push is due when it was."""
+        for subscription, channel in list(self._channels.items()):
+            if user in (None, subscription.user):
+                self._send(subscription, list(channel.listeners))
+
+    def stale_push(self, user: str | None) -> None:
+        """Repeat the oldest frame of every channel, or of those of one account."""
+        for subscription, channel in list(self._channels.items()):
+            if user in (None, subscription.user) and (frame := self._faults.oldest(subscription)):
+                for listener in list(channel.listeners):
+                    listener.put(frame)
 
     def _arm(self, channel: _Channel) -> None:
         loop = asyncio.get_running_loop()
@@ -88,7 +106,11 @@ class Feeds:
             return
         self._stats.frames[subscription.kind] += len(listeners)
         for listener in listeners:
-            listener.put(frame)
+            for late_s, text in self._faults.push(listener, subscription, frame):
+                if late_s:
+                    asyncio.get_running_loop().call_later(late_s, listener.put, text)
+                else:
+                    listener.put(text)
 
     def _frame(self, subscription: Subscription) -> str | None:
         source, user, dex = self._source, subscription.user, subscription.dex

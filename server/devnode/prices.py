@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from random import Random
+from typing import Any
 
 from server.devnode.markets import Market
 
@@ -30,11 +31,15 @@ def step_at(ticks: int, decimals: int) -> int:
 
 
 class Walk:
-    """The prices of some markets, in ticks. The mutable state is `marks` and the drifts behind it."""
+    """The prices of some markets, in ticks.
+
+    The mutable state is `marks`, the drifts behind them, and the starts that they drift from.
+    """
 
     def __init__(self, markets: Iterable[Market], random: Random) -> None:
         self.markets = tuple(markets)
         self.marks: dict[str, int] = {m.coin: legal(m.start, m.decimals) for m in self.markets}
+        self._starts = [m.start for m in self.markets]
         self._drifts = [0.0] * len(self.markets)
         self._random = random
 
@@ -46,7 +51,22 @@ class Walk:
             move = market.volatility * (_COMMON * common + own * gauss(0.0, 1.0))
             drift = self._drifts[i] * (1 - _PULL) + move
             self._drifts[i] = drift = min(MAX_DRIFT, max(-MAX_DRIFT, drift))
-            self.marks[market.coin] = legal(round(market.start * math.exp(drift)), market.decimals)
+            self.marks[market.coin] = legal(round(self._starts[i] * math.exp(drift)), market.decimals)
+
+    def set_mark(self, coin: str, ticks: int) -> None:
+        """Put the mark of one coin at the nearest legal price. It walks on from there."""
+        i = next(i for i, market in enumerate(self.markets) if market.coin == coin)
+        self.marks[coin] = self._starts[i] = legal(ticks, self.markets[i].decimals)
+        self._drifts[i] = 0.0
+
+    def snapshot(self) -> object:
+        return dict(self.marks), tuple(self._starts), tuple(self._drifts), self._random.getstate()
+
+    def revert(self, snapshot: Any) -> None:
+        """Be again as `snapshot` says; it stays good for another time."""
+        marks, starts, drifts, state = snapshot
+        self.marks, self._starts, self._drifts = dict(marks), list(starts), list(drifts)
+        self._random.setstate(state)
 
 
 def price_text(ticks: int, decimals: int) -> str:

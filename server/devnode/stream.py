@@ -11,9 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
+from server.devnode.faults import Faults, Stage
 from server.devnode.feeds import Feeds
+from server.devnode.info import RATE_LIMITED, Answer
 from server.devnode.limits import Ledger
 from server.devnode.stats import Stats
 from server.devnode.subscriptions import (
@@ -39,11 +42,14 @@ BACKLOG_CHARS = 1024 * 1024  # above this, the next message of the client is lef
 class Stream:
     """What one connection holds and what waits to be sent to it."""
 
-    def __init__(self, ip: str, abort: Callable[[], None], stats: Stats) -> None:
+    def __init__(
+        self, ip: str, abort: Callable[[], None], stats: Stats, faults: Faults | None = None
+    ) -> None:
         self.ip = ip
         self.held: set[Subscription] = set()
         self._abort = abort
         self._stats = stats
+        self._faults = faults or Faults()
         self._frames: deque[str] = deque()
         self._chars = 0
         self._ended = False
@@ -52,7 +58,7 @@ class Stream:
         self._drained.set()
 
     def put(self, frame: str) -> None:
-        if self._ended:
+        if self._ended or self._faults.mute:
             return
         if self._chars + len(frame) > OUTBOX_CHARS:
             self.drop("slow")
@@ -81,6 +87,8 @@ class Stream:
                     async with asyncio.timeout(IDLE_S):
                         await self._filled.wait()
                 except TimeoutError:
+                    if self._faults.mute:
+                        continue  # nobody knows any more that there is a connection
                     self.drop("idle")
                     return
                 while self._frames:
@@ -116,24 +124,28 @@ class Streams:
     ledger: Ledger
     stats: Stats
     dexes: frozenset[str]
-    post: Callable[[str, Post], str]  # (client address, request) -> frame
+    post: Callable[[str, Post, Answer | None], str]  # (client address, request, answer if given) -> frame
+    faults: Faults
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one websocket, from its handshake to its end."""
         await receive()  # websocket.connect
         ip = client_ip(scope)
+        abort: Callable[[], None] = scope["extensions"].get("devnode.abort", {}).get("abort", _nothing)
+        if not await self._welcomes(receive, send, abort):
+            return
         if not self.ledger.connect(ip, _now()):
             self.stats.refused_connections += 1
             # What the exchange answers to an eleventh connection is not known; this is our guess.
-            headers = [(b"content-type", b"application/json")]
-            await send({"type": "websocket.http.response.start", "status": 429, "headers": headers})
-            await send({"type": "websocket.http.response.body", "body": b"null"})
+            await _deny(send, RATE_LIMITED)
             return
-        stream = Stream(ip, scope["extensions"].get("devnode.abort", {}).get("abort", _nothing), self.stats)
+        stream = Stream(ip, abort, self.stats, self.faults)
         writer: asyncio.Task[None] | None = None
         try:
             await send({"type": "websocket.accept"})
             self.stats.connections += 1
+            if self.faults.flapping_s is not None:
+                asyncio.get_running_loop().call_later(self.faults.flapping_s, stream.drop, "fault")
             writer = asyncio.create_task(stream.write(send), name=f"devnode-ws-writer-{ip}")
             while (event := await receive())["type"] == "websocket.receive":
                 text = event.get("text")
@@ -145,30 +157,69 @@ class Streams:
                 writer.cancel()
                 await asyncio.wait([writer])
 
+    async def _welcomes(self, receive: Receive, send: Send, abort: Callable[[], None]) -> bool:
+        """Whether the faults let a handshake go on; if not, it was dealt with."""
+        wrong = self.faults.request("/ws", b"")
+        if wrong is None:
+            return True
+        if not await lasts(receive, wrong.latency_s):
+            return False
+        if wrong.hang:
+            await gone(receive)
+        elif wrong.cut is not None or wrong.raw is not None:
+            abort()
+            await gone(receive)
+        elif wrong.answer is not None:
+            self.stats.refused_connections += 1
+            await _deny(send, wrong.answer)
+        else:
+            return True
+        return False
+
     def _handle(self, stream: Stream, raw: str) -> None:
+        if self.faults.mute:
+            return
         refusal = self.ledger.message(stream.ip, _now())
         if refusal is not None:
             self._refuse(stream, refusal)
             return
         message = parse_message(raw, self.dexes)
         if isinstance(message, Ping):
-            stream.put(PONG)
+            if self.faults.pongs:
+                stream.put(PONG)
         elif isinstance(message, Invalid):
             self._refuse(stream, message.error)
         elif isinstance(message, Post):
             self.stats.posts[message.kind] += 1
-            stream.put(self.post(stream.ip, message))
+            self._post(stream, message)
         elif message.subscribe:
             self._subscribe(stream, message)
         else:
             self._unsubscribe(stream, message)
+
+    def _post(self, stream: Stream, request: Post) -> None:
+        """Answer a request over the socket; what is wrong with `/info` and `/exchange` is wrong here."""
+        path = "/info" if request.kind == "info" else "/exchange"
+        wrong = self.faults.request(path, orjson.dumps(request.payload))
+        if wrong is None:
+            stream.put(self.post(stream.ip, request, None))
+        elif wrong.cut is Stage.READ:
+            stream.drop("fault")
+        elif not wrong.hang:
+            frame = self.post(stream.ip, request, wrong.answer)
+            if wrong.cut is not None or wrong.raw is not None:
+                stream.drop("fault")
+            elif wrong.latency_s:
+                asyncio.get_running_loop().call_later(wrong.latency_s, stream.put, frame)
+            else:
+                stream.put(frame)
 
     def _subscribe(self, stream: Stream, change: Change) -> None:
         subscription = change.subscription
         if subscription in stream.held:
             self._refuse(stream, f"Already subscribed: {subscription.wire}")
             return
-        refusal = self.ledger.subscribe(stream.ip, subscription.user)
+        refusal = self.faults.refusal(subscription) or self.ledger.subscribe(stream.ip, subscription.user)
         if refusal is not None:
             self._refuse(stream, refusal)
             return
@@ -201,6 +252,31 @@ class Streams:
     def _refuse(self, stream: Stream, text: str) -> None:
         self.stats.errors[" ".join(text.split(maxsplit=2)[:2]).rstrip(":")] += 1
         stream.put(error(text))
+
+
+async def gone(receive: Receive) -> None:
+    """Wait for the end of a connection, whatever else comes over it."""
+    while not (await receive())["type"].endswith(".disconnect"):
+        pass
+
+
+async def lasts(receive: Receive, seconds: float) -> bool:
+    """Wait this long; False if the client is gone before."""
+    if seconds:
+        try:
+            async with asyncio.timeout(seconds):
+                await gone(receive)
+        except TimeoutError:
+            return True
+        return False
+    return True
+
+
+async def _deny(send: Send, answer: Answer) -> None:
+    """Answer a handshake with something else than a websocket."""
+    headers = [(b"content-type", answer.content_type.encode())]
+    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": answer.body})
 
 
 def client_ip(scope: Scope) -> str:

@@ -6,9 +6,11 @@ Deterministic: the same seed, number of accounts and ticks give the same bytes b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from server.devnode.accounts import Account, make_account
 from server.devnode.clearinghouse import render, render_zero
@@ -16,6 +18,8 @@ from server.devnode.info import DEX_TYPES, EMPTY, FAILED, MALFORMED, Answer, Inf
 from server.devnode.market_texts import mids_text, perp_contexts_text, spot_contexts_text, spot_state_text
 from server.devnode.markets import MAIN_DEX, Markets
 from server.devnode.prices import Walk
+
+_PRICE = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 
 
 class Source(Protocol):
@@ -43,24 +47,20 @@ class Source(Protocol):
 
 
 class World:
-    """The mutable state is the price walks, the tick number, the last `time` given out and the memo."""
+    """The mutable state is the price walks, the tick number, the last `time` given out and the memo.
+
+    Accounts change with `reset` alone.
+    """
+
+    seed: int
 
     def __init__(self, *, accounts: int, seed: int) -> None:
         self.markets = Markets()
-        self._accounts: Mapping[str, Account] = {
-            account.address: account
-            for account in (make_account(seed, i, self.markets) for i in range(accounts))
-        }
-        self._random = Random(f"devnode/{seed}/prices")
-        self._walks = {
-            name: Walk(dex.markets, Random(f"devnode/{seed}/prices/{name}"))
-            for name, dex in self.markets.dexes.items()
-        }
-        self._spot = Walk((p.market for p in self.markets.spot_pairs), Random(f"devnode/{seed}/prices/spot"))
-        self.ticks = 0
+        self._count = accounts
         self._last_ms = 0
         # Everything rendered since the last tick. Many readers of one account cost one rendering.
         self._memo: dict[tuple[str, str], str] = {}
+        self.reset(seed)
         self._answers: Mapping[str, Callable[[InfoRequest, int], str]] = {
             "allMids": lambda request, _: self.mids(request.dex) or "{}",
             "allPerpMetas": lambda _, __: f"[{','.join(self.markets.meta.values())}]",
@@ -102,6 +102,50 @@ class World:
             walk.step(common)
         self._spot.step(common)
         self.ticks += 1
+        self._memo.clear()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin anew, with the seed there was or another one. `time` goes on."""
+        if seed is not None:
+            self.seed = seed
+        self._accounts: Mapping[str, Account] = {
+            account.address: account
+            for account in (make_account(self.seed, i, self.markets) for i in range(self._count))
+        }
+        self._random = Random(f"devnode/{self.seed}/prices")
+        self._walks = {
+            name: Walk(dex.markets, Random(f"devnode/{self.seed}/prices/{name}"))
+            for name, dex in self.markets.dexes.items()
+        }
+        self._spot = Walk(
+            (p.market for p in self.markets.spot_pairs), Random(f"devnode/{self.seed}/prices/spot")
+        )
+        self.ticks = 0
+        self._memo.clear()
+
+    def set_mark(self, coin: str, px: str) -> None:
+        """Move one mark to the legal price nearest to `px`. Raises `ValueError`, saying why."""
+        walk = next((w for w in (*self._walks.values(), self._spot) if coin in w.marks), None)
+        if walk is None:
+            raise ValueError(f"no market {coin}")
+        decimals = next(market.decimals for market in walk.markets if market.coin == coin)
+        ticks = round(Decimal(px) * 10**decimals) if _PRICE.fullmatch(px) else 0
+        if ticks <= 0:
+            raise ValueError(f"no price for {coin}: {px}")
+        walk.set_mark(coin, ticks)
+        self._memo.clear()
+
+    def snapshot(self) -> object:
+        """All that `revert` needs; not `time`, which never goes back."""
+        walks = {name: walk.snapshot() for name, walk in self._walks.items()}
+        return self.seed, self._accounts, self.ticks, self._random.getstate(), walks, self._spot.snapshot()
+
+    def revert(self, snapshot: Any) -> None:
+        self.seed, self._accounts, self.ticks, state, walks, spot = snapshot
+        self._random.setstate(state)
+        for name, walk in self._walks.items():
+            walk.revert(walks[name])
+        self._spot.revert(spot)
         self._memo.clear()
 
     def state(self, user: str, dex: str, now_ms: int) -> str:

@@ -210,4 +210,4 @@ async def test_the_accounts_of_this_world_can_be_listed(devnode: Start) -> None:
     reply = await http(node.port, b"", path="/dev/accounts", method="GET")
     assert reply.status == 200
     assert orjson.loads(reply.body) == list(node.addresses)
-    assert (await http(node.port, b"", path="/dev/accounts", method="POST")).status == 404
+    assert (await http(node.port, b"", path="/dev/accounts", method="POST")).status == 405

@@ -1,0 +1,51 @@
+"""What a source may be able to do beyond being served. A source has an ability by having its methods.
+
+A control that the present source has no ability for is answered with `Unsupported`. Refused values are
+`ValueError`s whose text is one clear line.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+
+class Unsupported(Exception):
+    """The present source can't do that."""
+
+
+@runtime_checkable
+class SetsMarks(Protocol):
+    def set_mark(self, coin: str, px: str) -> None: ...
+
+
+@runtime_checkable
+class SetsOracles(Protocol):
+    def set_oracle(self, coin: str, px: str) -> None: ...
+
+
+@runtime_checkable
+class Funds(Protocol):
+    def fund(self, user: str, usd: str) -> None:
+        """Credit USDC to an account, which need not exist yet."""
+
+
+@runtime_checkable
+class Resets(Protocol):
+    def reset(self, seed: int | None = None) -> None:
+        """Begin anew, with the seed there was when `seed` is None."""
+
+
+@runtime_checkable
+class Reverts(Protocol):
+    def snapshot(self) -> object:
+        """Everything but the clock. It stays as it is, whatever happens afterwards."""
+
+    def revert(self, snapshot: Any) -> None:
+        """Be again as `snapshot` says, which may be done more than once."""
+
+
+@runtime_checkable
+class Saves(Protocol):
+    def save(self) -> bytes: ...
+
+    def load(self, saved: bytes) -> None: ...

@@ -1,0 +1,165 @@
+"""What can be done to a devnode's world and its time, whatever source is behind it. Sans I/O."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from typing import Any
+
+from server.devnode.abilities import Funds, Resets, Reverts, Saves, SetsMarks, SetsOracles, Unsupported
+from server.devnode.clock import Clock
+from server.devnode.faults import Faults
+from server.devnode.feeds import Feeds
+from server.devnode.world import Source
+
+MOST_BLOCKS = 100_000  # in one call: it is one stretch on the event loop, some 0.1 ms each
+
+VERBS = (
+    "pause", "resume", "step", "advance", "set_mark", "set_oracle", "fund", "reset", "snapshot", "revert",
+    "save", "load", "push", "stale_push",
+)  # fmt: skip
+"""The controls that are also offered over HTTP."""
+
+
+class Controls:
+    """The base of a devnode. The mutable state is the clock, the snapshots, and what `advance` left over.
+
+    A block is one tick of the source. What changes the truth takes a millisecond at least, so that no two
+    truths have the same `time`, and is pushed at once to those who listen; with `quietly` they learn of it
+    when the next push is due. Bad values are `ValueError`s; what the source can't do is `Unsupported`.
+    """
+
+    def __init__(
+        self, source: Source, clock: Clock, faults: Faults, feeds: Feeds, *, tick_s: float, paused: bool
+    ) -> None:
+        self.source = source
+        self.clock = clock
+        self.faults = faults
+        self._feeds = feeds
+        self._tick_ms = max(1, round(tick_s * 1000))
+        self._left_ms = 0
+        self._snapshots: dict[int, object] = {}
+        if paused:
+            clock.pause()
+
+    # -- time ------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop making blocks; `time` stands still. Requests are answered and pushes go on."""
+        self.clock.pause()
+
+    def resume(self) -> None:
+        """Make blocks again. `time` is then what it would have been without the pause."""
+        self.clock.resume()
+
+    def step(self, blocks: int = 1, quietly: bool = False) -> None:
+        """Make this many blocks now, paused or not; `time` moves along."""
+        self._make(blocks)
+        self._tell(quietly)
+
+    def advance(self, seconds: float, quietly: bool = False) -> None:
+        """Move `time` forward, and make the blocks that fall due in it."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"{seconds} is no number of seconds")
+        blocks, left = divmod(self._left_ms + round(seconds * 1000), self._tick_ms)
+        before = self._left_ms
+        self._make(blocks, least=0)
+        self.clock.advance(left - before)
+        self._left_ms = left
+        self._tell(quietly)
+
+    def _make(self, blocks: int, least: int = 1) -> None:
+        if not least <= blocks <= MOST_BLOCKS:
+            raise ValueError(f"{blocks} blocks at once, from {least} to {MOST_BLOCKS} can be made")
+        for _ in range(blocks):
+            self.clock.advance(self._tick_ms)
+            self.source.tick()
+
+    # -- the truth -------------------------------------------------------------------------------------
+
+    def set_mark(self, coin: str, px: str | float, quietly: bool = False) -> None:
+        """Move the mark of one coin to the legal price nearest to `px`. It goes on from there."""
+        self._able(SetsMarks, "set a mark").set_mark(coin, str(px))
+        self._changed(quietly)
+
+    def set_oracle(self, coin: str, px: str | float, quietly: bool = False) -> None:
+        self._able(SetsOracles, "set an oracle price").set_oracle(coin, str(px))
+        self._changed(quietly)
+
+    def fund(self, user: str, usd: str | float, quietly: bool = False) -> None:
+        """Credit USDC to an account."""
+        self._able(Funds, "fund an account").fund(user, str(usd))
+        self._changed(quietly)
+
+    def reset(self, seed: int | None = None, quietly: bool = False) -> None:
+        """Begin anew with this seed, or the same. `time` goes on; faults and snapshots stay."""
+        self._able(Resets, "be reset").reset(seed)
+        self._left_ms = 0
+        self._changed(quietly)
+
+    def snapshot(self) -> int:
+        """Keep the world as it is now. Returns the number to revert to."""
+        taken = self._able(Reverts, "take a snapshot").snapshot()
+        number = len(self._snapshots) + 1
+        self._snapshots[number] = taken
+        return number
+
+    def revert(self, snapshot: int, quietly: bool = False) -> None:
+        """Make the world what it was at a snapshot, as often as wanted. `time` goes on."""
+        source = self._able(Reverts, "take a snapshot")
+        if snapshot not in self._snapshots:
+            raise ValueError(f"no snapshot {snapshot}, {len(self._snapshots)} were taken")
+        source.revert(self._snapshots[snapshot])
+        self._changed(quietly)
+
+    def save(self) -> str:
+        """The whole world as text (base64), for `load`."""
+        return base64.b64encode(self._able(Saves, "be saved").save()).decode()
+
+    def load(self, saved: str, quietly: bool = False) -> None:
+        source = self._able(Saves, "be saved")
+        try:
+            content = base64.b64decode(saved, validate=True)
+        except binascii.Error:
+            raise ValueError("what was saved is no base64") from None
+        source.load(content)
+        self._changed(quietly)
+
+    # -- what listeners are told -----------------------------------------------------------------------
+
+    def push(self, user: str | None = None) -> None:
+        """Send everyone what they listen to, or what they do of one account; the faults apply."""
+        self._feeds.push(user)
+
+    def stale_push(self, user: str | None = None) -> None:
+        """Repeat the oldest frames that were ever sent of what is listened to, or of one account."""
+        self._feeds.stale_push(user)
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        """The `time` that is told."""
+        return self.faults.told_ms(self.clock.now_ms())
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "source": repr(self.source),
+            "time": self.now_ms(),
+            "paused": self.clock.paused,
+            "snapshots": len(self._snapshots),
+            "faults": self.faults.described(),
+        }
+
+    def _able(self, ability: type[Any], what: str) -> Any:
+        if not isinstance(self.source, ability):
+            raise Unsupported(f"this source can't {what}: {self.source!r}")
+        return self.source
+
+    def _changed(self, quietly: bool) -> None:
+        self.clock.advance(1)
+        self._tell(quietly)
+
+    def _tell(self, quietly: bool) -> None:
+        if not quietly:
+            self._feeds.push(None)
