@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 LONGEST_BODY = 256 << 10
 """A longer request body takes the ordinary way, which knows how to hold a sender back."""
 
-SMALL = 256 << 10
+SMALL = 16 << 10
 """An answer up to this goes out as one buffer; a larger one is not worth copying behind its head."""
 
 _CORS_HEAD = b"".join(b"%s: %s\r\n" % header for header in CORS)

@@ -1,6 +1,8 @@
 """When did each stream last say something, and what follows from its silence. Pure: compares clocks only."""
 
+from collections import OrderedDict
 from collections.abc import Hashable
+from itertools import takewhile
 
 
 class Health:
@@ -8,13 +10,13 @@ class Health:
 
     A stream that is quiet for `silent_after_s` is silent: its subscription may have been lost upstream.
     When most streams are, the connection itself is: a half-open socket looks just like that.
-    The mutable state is `_last` and the two moments of the ping.
+    The mutable state is `_last`, in the order in which the streams last spoke, and the moments of the ping.
     """
 
     def __init__(self, *, silent_after_s: float, pong_within_s: float) -> None:
         self._silent_after = silent_after_s
         self._pong_within = pong_within_s
-        self._last: dict[Hashable, float] = {}
+        self._last: OrderedDict[Hashable, float] = OrderedDict()
         self._pinged: float | None = None
         self.received_at = 0.0
 
@@ -29,6 +31,7 @@ class Health:
         self.received_at = now
         if stream is not None:
             self._last[stream] = now
+            self._last.move_to_end(stream)
 
     def expected(self, stream: Hashable, now: float) -> None:
         """A stream was confirmed: from now on its silence counts."""
@@ -46,7 +49,9 @@ class Health:
 
     def silent(self, now: float) -> list[Hashable]:
         """The streams that should have spoken by now."""
-        return [stream for stream, last in self._last.items() if now - last > self._silent_after]
+        # The longest quiet come first: those that speak are not looked at.
+        quiet = takewhile(lambda item: now - item[1] > self._silent_after, self._last.items())
+        return [stream for stream, _ in quiet]
 
     def verdict(self, now: float) -> str | None:
         """Why the connection should be given up, or None.

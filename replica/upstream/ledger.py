@@ -4,7 +4,7 @@
       ^                 |  \\--refused------------> REFUSED --retry_at--> WANTED
       |                 `--overdue----------------> PENDING (asked again, later)
       `---------------- every state, when a connection opens
-    PENDING, CONFIRMED --given up--> LEAVING --unsubscribe answered, or overdue--> (gone)
+    PENDING, CONFIRMED --given up--> LEAVING --unsubscribe answered--> (gone)
     WANTED, REFUSED    --given up--> (gone)
 
 What was asked for and not answered keeps its place under the limits: the upstream may hold it. A REFUSED one
@@ -39,6 +39,9 @@ ON_THE_WIRE = frozenset({Standing.PENDING, Standing.CONFIRMED, Standing.LEAVING}
 """Standings in which the upstream may count the subscription, and its user, against our limits."""
 
 
+UNHEARD_AFTER = 3
+"""Unsubscribes of one subscription left unanswered, each for `answer_within_s`."""
+
 TO_ASK = frozenset({Standing.WANTED, Standing.PENDING, Standing.REFUSED})
 """Standings in which a subscribe goes out, once its `retry_at` has come."""
 
@@ -48,10 +51,12 @@ class Entry:
     """One subscription: its standing, since when, and the moment before which nothing is sent for it.
 
     `retry_at` is inf while an answer is awaited. `asked` numbers the request that is owed an answer, or is 0.
-    `again` on a LEAVING one: it is wanted once more as soon as the upstream has let it go.
+    `again` on a LEAVING one: it is wanted once more as soon as the upstream has let it go. `place` is when it
+    was first wanted: the smaller goes first.
     """
 
     subscription: Subscription
+    place: int
     standing: Standing = Standing.WANTED
     since: float = 0.0
     retry_at: float = 0.0
@@ -76,8 +81,12 @@ class Ledger:
     def __init__(self, limits: LedgerLimits) -> None:
         self._limits = limits
         self._entries: dict[Subscription, Entry] = {}
+        # All but the confirmed ones: what there is to do is found without passing over 100,000 that are well.
+        self._unsettled: dict[Subscription, Entry] = {}
+        self._standings: Counter[Standing] = Counter()
         self._held: Counter[str] = Counter()
         self._asked = 0
+        self._places = 0
         self._users_ceiling = limits.users
         self._subscriptions_ceiling = limits.subscriptions
         self._ceilings_until = 0.0
@@ -98,7 +107,10 @@ class Ledger:
                 self._remove(entry)
         for subscription in keep:
             if subscription not in self._entries:
-                self._entries[subscription] = Entry(subscription, since=now)
+                self._places += 1
+                entry = self._entries[subscription] = Entry(subscription, self._places, since=now)
+                self._unsettled[subscription] = entry
+                self._standings[Standing.WANTED] += 1
 
     # -- what to send ----------------------------------------------------------------------------------
 
@@ -121,14 +133,15 @@ class Ledger:
             self._users_ceiling = self._limits.users
             self._subscriptions_ceiling = self._limits.subscriptions
         requests: list[tuple[str, Subscription]] = []
-        for entry in list(self._entries.values()):
+        for entry in self._unsettled.values():
             if len(requests) >= room:
                 return requests
             if entry.standing is Standing.LEAVING and entry.retry_at <= now:
+                entry.tries += 1
                 requests.append(("unsubscribe", entry.subscription))
                 self._ask(entry, now)
         on_wire = self.count(*ON_THE_WIRE)
-        for entry in self._entries.values():
+        for entry in sorted(self._unsettled.values(), key=lambda entry: entry.place):
             if len(requests) >= room:
                 break
             if entry.standing not in TO_ASK or entry.retry_at > now:
@@ -152,15 +165,26 @@ class Ledger:
     def overdue(self, now: float) -> list[Subscription]:
         """Requests unanswered for too long. Each goes again, after a longer wait than the time before."""
         late = []
-        for entry in list(self._entries.values()):
+        for entry in list(self._unsettled.values()):
             if not self._awaited(entry) or now - entry.since < self._limits.answer_within_s:
                 continue
             if entry.standing is Standing.PENDING:
                 entry.retry_at = now + self._limits.answer_within_s * min(entry.tries, 6)
             else:
-                self._left(entry, now)
+                entry.retry_at = now
             late.append(entry.subscription)
         return late
+
+    def unheard(self) -> bool:
+        """Whether the upstream leaves an unsubscribe unanswered again and again: nothing we say arrives.
+
+        The place can't be given to another while the upstream may hold it, so only a new connection helps.
+        (A subscribe may go unanswered for reasons of its own.)
+        """
+        return any(
+            entry.standing is Standing.LEAVING and entry.tries > UNHEARD_AFTER
+            for entry in self._unsettled.values()
+        )
 
     # -- what the upstream said ------------------------------------------------------------------------
 
@@ -242,7 +266,7 @@ class Ledger:
         full = 0 < self._users_ceiling <= len(self._held)
         return {
             entry.subscription
-            for entry in self._entries.values()
+            for entry in self._unsettled.values()
             if entry.standing is Standing.REFUSED
             or (
                 entry.standing is Standing.WANTED
@@ -253,7 +277,7 @@ class Ledger:
         }
 
     def count(self, *standings: Standing) -> int:
-        return sum(entry.standing in standings for entry in self._entries.values())
+        return sum(self._standings[standing] for standing in standings)
 
     def check(self) -> None:
         """Every structural invariant; tests call it after each step."""
@@ -262,6 +286,10 @@ class Ledger:
             assert entry.subscription == subscription, f"{self!r}: key and entry differ for {subscription}"
             if entry.standing in ON_THE_WIRE and subscription.user:
                 held[subscription.user] += 1
+        standings = Counter(entry.standing for entry in self._entries.values())
+        assert +self._standings == standings, f"{self!r}: {self._standings}, counted {standings}"
+        unsettled = {s for s, entry in self._entries.items() if entry.standing is not Standing.CONFIRMED}
+        assert self._unsettled.keys() == unsettled, f"{self!r}: unsettled are {unsettled}"
         assert held == self._held, f"{self!r}: users held {self._held}, counted {held}"
         assert all(count > 0 for count in self._held.values()), f"{self!r}: empty slot"
         if self._limits.users:
@@ -285,12 +313,20 @@ class Ledger:
                 self._held[user] -= 1
                 if not self._held[user]:
                     del self._held[user]
+        self._standings[entry.standing] -= 1
+        self._standings[standing] += 1
+        if standing is Standing.CONFIRMED:
+            self._unsettled.pop(entry.subscription, None)
+        else:
+            self._unsettled[entry.subscription] = entry
         entry.standing = standing
         entry.since = now
         entry.asked = 0
 
     def _remove(self, entry: Entry) -> None:
         self._set(entry, Standing.WANTED, entry.since)
+        self._standings[Standing.WANTED] -= 1
+        del self._unsettled[entry.subscription]
         del self._entries[entry.subscription]
 
     def _start_over(self, entry: Entry, now: float) -> None:
@@ -302,6 +338,7 @@ class Ledger:
     def _leave(self, entry: Entry, now: float, *, again: bool) -> None:
         self._set(entry, Standing.LEAVING, now)
         entry.retry_at = 0.0
+        entry.tries = 0
         entry.again = again
 
     def _left(self, entry: Entry, now: float) -> None:
@@ -344,7 +381,7 @@ class Ledger:
         """The request of these standings that has waited longest for its answer."""
         waiting = [
             entry
-            for entry in self._entries.values()
+            for entry in self._unsettled.values()
             if entry.standing in standings and entry.asked and (entry.subscription.user or not with_user)
         ]
         return min(waiting, key=lambda entry: entry.asked, default=None)

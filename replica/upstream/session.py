@@ -70,6 +70,8 @@ class Session:
         self._next_ping = 0.0
         self._next_tick = 0.0
         self._ended: list[FollowingEnded] = []
+        # Streams by account, so that a push costs no canonical form. Only of what was wanted at some time.
+        self._streams: dict[str, Subscription] = {}
 
     def opened(self, now: float) -> None:
         """The handshake is done."""
@@ -148,12 +150,18 @@ class Session:
 
     def verdict(self, now: float) -> str | None:
         """Why to hang up, or None."""
+        if self._ledger.unheard():
+            return "unsubscribes go unanswered"
         return self._health.verdict(now)
 
     # -- inside ----------------------------------------------------------------------------------------
 
     def _states(self, event: AccountStates, now: float) -> AccountStates | None:
-        stream = all_dexs_clearinghouse_state(event.user)
+        stream = self._streams.get(event.user)
+        if stream is None:
+            stream = all_dexs_clearinghouse_state(event.user)
+            if self._ledger.standing(stream) is not None:
+                self._streams[event.user] = stream
         if not self._ledger.data(stream, now):
             # Nothing we follow (a push that crossed our unsubscribe): it would be nobody's to keep live.
             self._health.received(now)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
 
@@ -51,7 +50,6 @@ class Subscription:
         return f"<{self.type} {' '.join(str(value) for name, value in self.fields if name != 'type')}>"
 
 
-@lru_cache(maxsize=65536)
 def all_dexs_clearinghouse_state(user: str) -> Subscription:
     """Every dex of one account for one user slot, pushed about every 5 s."""
     return Subscription({"type": "allDexsClearinghouseState", "user": user})

@@ -127,8 +127,8 @@ TABLE: dict[str, dict[str, str]] = {
     REFUSED: {"drop": GONE, "open": WANTED, "ack": CONFIRMED, "data": CONFIRMED, "already": CONFIRMED},
     LEAVING: {"want": LEAVING_, "open": GONE, "send": LEFT, "unack": GONE, "unheld": GONE},
     LEAVING_: {"drop": LEAVING, "open": WANTED, "send": LEFT_, "unack": WANTED, "unheld": WANTED},
-    LEFT: {"want": LEFT_, "open": GONE, "wait": GONE, "unack": GONE, "unheld": GONE},
-    LEFT_: {"drop": LEFT, "open": WANTED, "wait": WANTED, "unack": WANTED, "unheld": WANTED},
+    LEFT: {"want": LEFT_, "open": GONE, "wait": LEAVING, "unack": GONE, "unheld": GONE},
+    LEFT_: {"drop": LEFT, "open": WANTED, "wait": LEAVING_, "unack": WANTED, "unheld": WANTED},
 }
 
 PATHS: dict[str, tuple[str, ...]] = {
@@ -289,7 +289,7 @@ def test_an_unanswered_one_keeps_its_place_for_the_upstream_may_hold_it() -> Non
     assert book.confirmed() == [A]
 
 
-def test_an_unsubscribe_that_is_never_answered_frees_its_place_in_the_end() -> None:
+def test_an_unsubscribe_that_is_never_answered_keeps_its_place_and_condemns_the_connection() -> None:
     book = ledger(A, B, users=1, answer_within_s=10.0)
     book.to_send(0.0, 9)
     acknowledged(book, A)
@@ -297,8 +297,15 @@ def test_an_unsubscribe_that_is_never_answered_frees_its_place_in_the_end() -> N
     assert book.to_send(0.0, 9) == [("unsubscribe", A)]
     assert book.overdue(9.9) == []
     assert book.to_send(9.9, 9) == []
-    assert book.overdue(10.0) == [A]
-    assert book.to_send(10.0, 9) == [("subscribe", B)]
+    for late in (10.0, 20.0, 30.0):
+        assert book.overdue(late) == [A]
+        assert not book.unheard()
+        # B, in its place, would be one user too many at an upstream that is only slow.
+        assert book.to_send(late, 9) == [("unsubscribe", A)]
+    assert book.unheard()
+    book.opened(31.0)
+    assert not book.unheard()
+    assert book.to_send(31.0, 9) == [("subscribe", B)]
 
 
 def test_a_silent_stream_goes_down_and_up_again_and_keeps_its_user() -> None:
