@@ -30,6 +30,10 @@ class Reply(NamedTuple):
         return int(self.headers["x-replica-as-of"])
 
     @property
+    def age_ms(self) -> int:
+        return int(self.headers["x-replica-age-ms"])
+
+    @property
     def value(self) -> float:
         """The account value of the first state in it."""
         return next(values(self.body))

@@ -98,6 +98,7 @@ def test_a_floor_that_is_forgotten_for_room_becomes_everybodys() -> None:
     floors.wrote("b", 300, now=3.0)
     floors.wrote("d", 400, now=4.0)
     assert Floor(300, 3.0, False) in floors.of("b", None, now=5.0)
+    assert floors.of("stranger", None, now=5.0) == (Floor(200, 2.0, False),)
 
 
 def test_a_time_made_up_is_for_the_feed_to_reach() -> None:

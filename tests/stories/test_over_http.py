@@ -145,7 +145,8 @@ async def test_requests_in_flight_are_answered_before_the_end() -> None:
         assert await idle.closed()
         assert await warm.closed()
         half.writer.write(request[-5:])
-        assert (await half.reply()).source == "memory"
+        last = await half.reply()
+        assert (last.source, last.headers["connection"]) == ("memory", "close")
         assert await half.closed()
         assert (await cold.reply()).source == "upstream"
         assert (await writer.reply()).body.startswith(b'{"status":"ok"')

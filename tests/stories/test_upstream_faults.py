@@ -131,8 +131,11 @@ async def test_a_spent_budget_refuses_and_sends_nothing() -> None:
         assert said(reply) == (429, b"null")
         assert reply.headers["content-type"] == "application/json"
         assert 1 <= int(reply.headers["retry-after"]) <= 61
+        began = asyncio.get_running_loop().time()
         single = await world.state(CAROL)
         assert said(single) == (429, b"null")
+        # Nobody waits for what is known not to come.
+        assert asyncio.get_running_loop().time() == began
         assert upstream.calls() == 53
         # The reserve is there for this.
         assert (await world.write()).status == 200
@@ -387,13 +390,16 @@ async def test_no_cache_always_asks() -> None:
 
 
 async def test_max_age_is_the_age_a_client_will_bear() -> None:
-    async with running(ALICE) as world:
-        world.upstream.set_state(ALICE, 1.0)
+    async with running(ALICE, BOB, account_live_s=60) as world:
+        world.upstream.go_silent()
         await asyncio.sleep(3)
         assert (await world.state(ALICE, cache_control="max-age=4")).source == "memory"
         assert (await world.batch([ALICE], cache_control="max-age=4")).source == "memory"
+        assert (await world.batch([ALICE, BOB], cache_control="max-age=2")).source == "upstream"
+        assert world.upstream.calls() == 2
+        await asyncio.sleep(2.5)
         assert (await world.state(ALICE, cache_control="max-age=2")).source == "upstream"
-        assert world.upstream.calls() == 1
+        assert world.upstream.calls() == 3
         assert (await world.state(ALICE, cache_control="max-age=2")).source == "memory"
 
 
