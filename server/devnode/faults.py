@@ -122,7 +122,7 @@ class Faults:
         status: int,
         body: str | bytes | None = None,
         *,
-        times: float = math.inf,
+        times: float | None = math.inf,
         path: str | None = None,
         type: str | None = None,
         user: str | None = None,
@@ -140,17 +140,17 @@ class Faults:
         answer = Answer(status, content, content_type or ("text/html" if page else JSON))
         self._ask(f"answer {status}", Verdict(answer=answer), times, path, type, user)
 
-    def answer_429(self, times: float = math.inf) -> None:
+    def answer_429(self, times: float | None = math.inf) -> None:
         self.answer(429, times=times)
 
-    def answer_raw(self, raw: str | bytes, *, path: str | None = None, times: float = 1) -> None:
+    def answer_raw(self, raw: str | bytes, *, path: str | None = None, times: float | None = 1) -> None:
         """Answer with these bytes, which need not be HTTP, and hang up. A str has a character per byte."""
         self._ask("answer raw bytes", Verdict(raw=_bytes(raw, "latin-1")), times, path, None, None)
 
     def hang(
         self,
         *,
-        times: float = math.inf,
+        times: float | None = math.inf,
         path: str | None = None,
         type: str | None = None,
         user: str | None = None,
@@ -162,7 +162,7 @@ class Faults:
         self,
         seconds: float,
         *,
-        times: float = math.inf,
+        times: float | None = math.inf,
         path: str | None = None,
         type: str | None = None,
         user: str | None = None,
@@ -182,7 +182,7 @@ class Faults:
         stage: Stage | str,
         *,
         path: str | None = "/exchange",
-        times: float = 1,
+        times: float | None = 1,
         type: str | None = None,
         user: str | None = None,
     ) -> None:
@@ -200,12 +200,18 @@ class Faults:
         path = None if stage is Stage.CONNECTED else path
         self._ask(f"cut when {stage.value}", Verdict(cut=stage), times, path, type, user)
 
-    def cut_writes(self, stage: Stage | str, times: float = 1) -> None:
+    def cut_writes(self, stage: Stage | str, times: float | None = 1) -> None:
         """`cut` the next writes."""
         self.cut(stage, times=times)
 
     def _ask(
-        self, text: str, verdict: Verdict, times: float, path: str | None, type: str | None, user: str | None
+        self,
+        text: str,
+        verdict: Verdict,
+        times: float | None,
+        path: str | None,
+        type: str | None,
+        user: str | None,
     ) -> None:
         if path not in (None, "/info", "/exchange", "/ws"):
             raise ValueError(f"path {str(path)[:40]!r} is none of /info, /exchange, /ws")
@@ -248,29 +254,29 @@ class Faults:
     # -- frames that are pushed ------------------------------------------------------------------------
 
     def drop_next_push(
-        self, *, times: float = 1, user: str | None = None, channel: str | None = None
+        self, *, times: float | None = 1, user: str | None = None, channel: str | None = None
     ) -> None:
         self._push("drop", times, user, channel)
 
     def duplicate_next_push(
-        self, *, times: float = 1, user: str | None = None, channel: str | None = None
+        self, *, times: float | None = 1, user: str | None = None, channel: str | None = None
     ) -> None:
         self._push("duplicate", times, user, channel)
 
     def reorder_next_push(
-        self, *, times: float = 1, user: str | None = None, channel: str | None = None
+        self, *, times: float | None = 1, user: str | None = None, channel: str | None = None
     ) -> None:
         """The next frame comes right after the one that follows it on its channel and connection."""
         self._push("reorder", times, user, channel)
 
     def stale_next_push(
-        self, *, times: float = 1, user: str | None = None, channel: str | None = None
+        self, *, times: float | None = 1, user: str | None = None, channel: str | None = None
     ) -> None:
         """In place of the next frame comes the oldest one that was ever sent of its channel."""
         self._push("stale", times, user, channel)
 
     def delay_next_push(
-        self, seconds: float, *, times: float = 1, user: str | None = None, channel: str | None = None
+        self, seconds: float, *, times: float | None = 1, user: str | None = None, channel: str | None = None
     ) -> None:
         """The next frame arrives late, so that those after it may overtake it."""
         _check_seconds(seconds)
@@ -291,7 +297,7 @@ class Faults:
         self._silent.clear()
 
     def _push(
-        self, what: str, times: float, user: str | None, channel: str | None, seconds: float = 0.0
+        self, what: str, times: float | None, user: str | None, channel: str | None, seconds: float = 0.0
     ) -> None:
         text = f"{what} pushes" + (f" by {seconds:g} s" if seconds else "")
         rule = _PushRule(text, _times(times), None, channel, _user(user), what, seconds)
@@ -344,7 +350,7 @@ class Faults:
         self,
         text: str = "Cannot track more than 10 total users.",
         *,
-        times: float = math.inf,
+        times: float | None = math.inf,
         type: str | None = None,
         user: str | None = None,
     ) -> None:
@@ -443,7 +449,10 @@ def _bytes(value: str | bytes, encoding: str) -> bytes:
         raise ValueError("a character of raw bytes is above U+00FF, or none at all") from None
 
 
-def _times(times: float) -> float:
+def _times(times: float | None) -> float:
+    """A count of times; None, which JSON has, is as often as it comes, like infinity, which it lacks."""
+    if times is None:
+        return math.inf
     if times != math.inf and not (times >= 1 and times == int(times)):
         raise ValueError(f"times {times} is no whole number from 1")
     return times
