@@ -10,6 +10,8 @@ from replica.errors import (
     WriteNotSent,
     WriteOutcomeUnknown,
 )
+from replica.recording.files import Rotation
+from replica.recording.recorder import Recorder, RecorderSettings
 from replica.replica import Fetched, PerpDexs, Replica, ReplicaSettings
 from replica.state.clearinghouse import HeldState
 from replica.state.readiness import Phase, Readiness
@@ -17,6 +19,7 @@ from replica.state.store import Bounds, Store
 from replica.upstream.feed import FeedSettings
 from replica.upstream.ledger import LedgerLimits
 from replica.upstream.rest import Answer
+from replica.upstream.tap import Tap
 
 __all__ = [
     "Answer",
@@ -30,10 +33,14 @@ __all__ = [
     "PerpDexs",
     "Phase",
     "Readiness",
+    "Recorder",
+    "RecorderSettings",
     "Replica",
     "ReplicaError",
     "ReplicaSettings",
+    "Rotation",
     "Store",
+    "Tap",
     "UpstreamError",
     "UpstreamTimeout",
     "UpstreamUnavailable",

@@ -28,6 +28,7 @@ from replica.upstream.ledger import Ledger, LedgerLimits
 from replica.upstream.reader import Reader
 from replica.upstream.rest import Answer, Rest
 from replica.upstream.subscription import all_dexs_clearinghouse_state
+from replica.upstream.tap import Tap
 from replica.upstream.weight import Lane, WeightLedger
 from replica.upstream.wire import read_answer, read_perp_dexs
 
@@ -86,6 +87,7 @@ class Replica:
         clock: Clock,
         random: Random,
         connector: Callable[[int, float], aiohttp.BaseConnector] | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -106,6 +108,7 @@ class Replica:
                 random=random,
             ),
             clock=clock,
+            tap=tap,
         )
         self.weight = WeightLedger(
             per_minute=settings.weight_per_minute, write_reserve=settings.write_reserve_weight
@@ -117,6 +120,7 @@ class Replica:
             connect_timeout_s=settings.connect_timeout_s,
             idle_s=15.0,
             connector=connector,
+            tap=tap,
         )
         self._writes = Rest(
             settings.base_url,
@@ -125,6 +129,7 @@ class Replica:
             # Short: a write that meets a connection the far end is just closing has an unknown outcome.
             idle_s=5.0,
             connector=connector,
+            tap=tap,
         )
         self._reader = Reader(self._reads, budget, clock)
         self._forwarder = Forwarder(

@@ -1,4 +1,4 @@
-"""The command line: `hl-replica serve | devnode | config`.
+"""The command line: `hl-replica serve | record | devnode | config`.
 
 Exit codes: 0 done, 1 could not run (the port is taken), 2 the user has to correct something. Either way the
 reason is one line on stderr. What a command needs is imported inside it, so that `config` stays quick.
@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import errno
 import logging
+import math
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +19,18 @@ from typing import NoReturn
 from server.settings import Loaded, SettingsError, described, load, one_line
 
 PROGRAM = "hl-replica"
-SETTING_FLAGS = ("host", "port", "network", "upstream", "track")
+SETTING_FLAGS = {
+    "host": "--host",
+    "port": "--port",
+    "network": "--network",
+    "upstream": "--upstream",
+    "track": "--track",
+    "record_dir": "--record",
+    "record_rotate_mb": "--rotate-mb",
+    "record_rotate_minutes": "--rotate-minutes",
+    "record_keep": "--keep",
+}
+"""By setting name."""
 CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES})
 
 
@@ -46,6 +58,15 @@ def _serve(options: argparse.Namespace) -> int:
     return _listening(settings.host, settings.port, lambda: run(settings))
 
 
+def _record(options: argparse.Namespace) -> int:
+    settings = _load(options, record_dir="--out").settings
+    if settings.record_dir is None:
+        return _complain("--out: name a folder to record into", 2)
+    from server.app import run_recorder
+
+    return run_recorder(settings, options.seconds)
+
+
 def _config(options: argparse.Namespace) -> int:
     for line in described(_load(options)):
         print(line)
@@ -55,6 +76,8 @@ def _config(options: argparse.Namespace) -> int:
 def _devnode(options: argparse.Namespace) -> int:
     if options.recorded is not None and not options.recorded.is_dir():
         return _complain(f"--recorded: no folder {one_line(str(options.recorded))}", 2)
+    if options.replay is not None:
+        return _replay(options)
     from server.devnode import Devnode, Limits, serve
 
     node = Devnode(
@@ -71,9 +94,27 @@ def _devnode(options: argparse.Namespace) -> int:
     return _listening(options.host, options.port, run)
 
 
-def _load(options: argparse.Namespace) -> Loaded:
+def _replay(options: argparse.Namespace) -> int:
+    if options.recorded is not None:
+        return _complain("--replay and --recorded: choose one", 2)
+    from server.devnode import RecordingError, Replay, serve
+
+    try:
+        node = Replay(options.replay, speed=options.speed, drops=options.drops)
+    except RecordingError as error:
+        return _complain(f"--replay: {error}", 2)
+
+    def run() -> int:
+        asyncio.run(serve(node, options.host, options.port))
+        return 0
+
+    return _listening(options.host, options.port, run)
+
+
+def _load(options: argparse.Namespace, **spelt: str) -> Loaded:
     given = vars(options)
-    return load({name: given[name] for name in SETTING_FLAGS if name in given}, options.config)
+    flags = {name: given[name] for name in SETTING_FLAGS if name in given}
+    return load(flags, options.config, spelt={**SETTING_FLAGS, **spelt})
 
 
 def _listening(host: str, port: int, run: Callable[[], int]) -> int:
@@ -119,14 +160,27 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog=PROGRAM, description="A self-hosted API for Hyperliquid.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {version(PROGRAM)}")
-    commands = parser.add_subparsers(metavar="serve | devnode | config", required=True)
+    commands = parser.add_subparsers(metavar="serve | record | devnode | config", required=True)
 
     serve = commands.add_parser("serve", allow_abbrev=False, help="serve the API")
-    _add_settings(serve)
+    _add_server_settings(serve)
     serve.set_defaults(command=_serve)
 
+    record = commands.add_parser(
+        "record", allow_abbrev=False, help="record what the upstream says, to replay it with devnode --replay"
+    )
+    _add_settings(record)
+    record.add_argument(
+        "--out", dest="record_dir", default=argparse.SUPPRESS, metavar="DIR", help="folder to record into"
+    )
+    record.add_argument(
+        "--for", dest="seconds", type=_positive, metavar="SECONDS", help="stop after this time"
+    )
+    _add_rotation(record)
+    record.set_defaults(command=_record)
+
     config = commands.add_parser("config", allow_abbrev=False, help="print the settings in force")
-    _add_settings(config)
+    _add_server_settings(config)
     config.set_defaults(command=_config)
 
     node = commands.add_parser("devnode", allow_abbrev=False, help="run the simulated exchange alone")
@@ -137,17 +191,43 @@ def _parser() -> _Parser:
     node.add_argument("--seed", default=1, type=_whole(0), metavar="N", help="same seed, same accounts (1)")
     node.add_argument("--accounts", default=100, type=_whole(1), metavar="N", help="how many accounts (100)")
     node.add_argument("--recorded", type=Path, metavar="DIR", help="folder of recorded payloads")
+    node.add_argument(
+        "--replay", type=Path, metavar="FILE|DIR", help="be the upstream that hl-replica record recorded"
+    )
+    node.add_argument("--speed", default=1.0, type=_positive, metavar="N", help="of the replay (1)")
+    node.add_argument(
+        "--no-drops", dest="drops", action="store_false", help="replay no connection that was cut or refused"
+    )
     node.add_argument("--no-limits", dest="limits", action="store_false", help="enforce no limits")
     node.set_defaults(command=_devnode)
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """The flags of `SETTING_FLAGS`. Values go on as text: the settings judge them."""
+def _add_server_settings(parser: argparse.ArgumentParser) -> None:
     absent = argparse.SUPPRESS
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings")
     parser.add_argument("--host", default=absent, metavar="H", help="address to listen on")
     parser.add_argument("--port", default=absent, metavar="P", help="port to listen on, 0 picks a free one")
+    _add_settings(parser)
+    parser.add_argument(
+        "--record", dest="record_dir", default=absent, metavar="DIR", help="record the upstream while serving"
+    )
+    _add_rotation(parser)
+
+
+def _add_rotation(parser: argparse.ArgumentParser) -> None:
+    for flag, metavar, said in (
+        ("--rotate-mb", "MB", "begin a new file of the recording at this size (64)"),
+        ("--rotate-minutes", "MINUTES", "and at this age (60)"),
+        ("--keep", "FILES", "most files kept in its folder (24)"),
+    ):
+        name = "record_" + flag.strip("-").replace("-", "_")
+        parser.add_argument(flag, dest=name, default=argparse.SUPPRESS, metavar=metavar, help=said)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Flags of `SETTING_FLAGS`. Values go on as text: the settings judge them."""
+    absent = argparse.SUPPRESS
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings")
     parser.add_argument("--network", default=absent, metavar="mainnet|testnet|dev", help="exchange to mirror")
     parser.add_argument("--upstream", default=absent, metavar="URL", help="base URL of another upstream")
     parser.add_argument(
@@ -174,6 +254,17 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def _positive(text: str) -> float:
+    """A number above 0, as an argparse type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"wants a number above 0, got {text[:40]!r}")
+    return value
 
 
 if __name__ == "__main__":

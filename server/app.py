@@ -12,14 +12,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from random import Random
+from typing import NamedTuple
 
 import aiohttp
 import uvicorn
 from starlette.applications import Starlette
 
-from replica import Bounds, Clock, FeedSettings, LedgerLimits, Replica, ReplicaSettings
+from replica import Bounds, Clock, FeedSettings, LedgerLimits, Recorder, Replica, ReplicaSettings, Tap
 from server.accounts import AccountsSettings
 from server.batch import BatchSettings
 from server.devnode import Devnode, Limits
@@ -30,7 +31,8 @@ from server.health import routes
 from server.http import Front
 from server.info import Info, InfoSettings
 from server.queries.batch_clearinghouse_states import BatchLimits
-from server.settings import Settings, mask_url
+from server.recording import open_recorder, record, summary
+from server.settings import Settings, SettingsError, mask_url
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +54,14 @@ class Program:
         clock: Clock,
         random: Random,
         connector: Callable[[int, float], aiohttp.BaseConnector] | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self.replica = Replica(
-            replica_settings(settings, base_url, follow), clock=clock, random=random, connector=connector
+            replica_settings(settings, base_url, follow),
+            clock=clock,
+            random=random,
+            connector=connector,
+            tap=tap,
         )
         # Nothing served is older than this: a longer memory of writes would hold nobody to anything.
         oldest_served_s = max(settings.stale_if_error_s, settings.account_ttl_s, settings.account_live_s)
@@ -229,47 +236,107 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+# Not the loop's own time: uvloop's stands still within an iteration, and reads after writes are told apart by
+# less than that.
+CLOCK = Clock(monotonic=time.monotonic, wall=time.time)
+
+
+class Upstream(NamedTuple):
+    """Where answers come from, and the settings as they are for it. `devnode`: the embedded one."""
+
+    settings: Settings
+    base_url: str
+    follow: tuple[str, ...]
+    devnode: Devnode | None
+
+
+@contextlib.asynccontextmanager
+async def upstream_of(settings: Settings) -> AsyncIterator[Upstream]:
+    """The upstream that the settings name; for network dev it is started here, and stopped at the end."""
+    follow = settings.tracked_addresses()
+    if settings.network != "dev":
+        assert settings.upstream_url is not None, "every network but dev has an upstream"
+        yield Upstream(settings, settings.upstream_url, follow, None)
+        return
+    devnode = Devnode(
+        accounts=settings.dev_accounts,
+        seed=settings.dev_seed,
+        limits=Limits() if settings.dev_limits else Limits.off(),
+    )
+    try:
+        base_url = f"http://127.0.0.1:{await devnode.start()}"
+        if not settings.dev_limits:
+            settings = without_upstream_limits(settings)
+        yield Upstream(settings, base_url, (*follow, *devnode.addresses), devnode)
+    finally:
+        await devnode.stop()
+
+
+@contextlib.contextmanager
+def recording(settings: Settings, base_url: str) -> Iterator[Recorder | None]:
+    """The recorder that the settings ask for. Finished last: what ends before is still recorded."""
+    recorder = open_recorder(settings, base_url, CLOCK)
+    try:
+        yield recorder
+    finally:
+        if recorder is not None:
+            recorder.close()
+            print(summary(recorder), flush=True)
+
+
 async def serve(settings: Settings, listener: socket.socket) -> None:
     """Run until SIGTERM or SIGINT: stop accepting, finish what is in flight, close the feed."""
-    devnode: Devnode | None = None
-    program: Program | None = None
-    base_url = settings.upstream_url
-    follow = settings.tracked_addresses()
     try:
-        if settings.network == "dev":
-            devnode = Devnode(
-                accounts=settings.dev_accounts,
-                seed=settings.dev_seed,
-                limits=Limits() if settings.dev_limits else Limits.off(),
-            )
-            base_url = f"http://127.0.0.1:{await devnode.start()}"
-            follow = (*follow, *devnode.addresses)
-            if not settings.dev_limits:
-                settings = without_upstream_limits(settings)
-        assert base_url is not None, "every network but dev has an upstream"
-        program = Program(
-            settings,
-            base_url=base_url,
-            follow=follow,
-            # Not the loop's own time: uvloop's stands still within an iteration, and reads after
-            # writes are told apart by less than that.
-            clock=Clock(monotonic=time.monotonic, wall=time.time),
-            random=Random(),
-        )
-        await program.start()
-        host, port = listener.getsockname()[:2]
-        # Whoever reads the line below may connect: from here on the kernel takes them in.
-        listener.listen(BACKLOG)
-        _say_hello(f"http://{host}:{port}", base_url, program.replica, devnode)
-        tune_process()
-        await http_server(program, settings).serve(sockets=[listener])
+        async with upstream_of(settings) as upstream:
+            settings = upstream.settings
+            with recording(settings, upstream.base_url) as recorder:
+                program = Program(
+                    settings,
+                    base_url=upstream.base_url,
+                    follow=upstream.follow,
+                    clock=CLOCK,
+                    random=Random(),
+                    tap=recorder,
+                )
+                try:
+                    await program.start()
+                    host, port = listener.getsockname()[:2]
+                    # Whoever reads the line below may connect: from here on the kernel takes them in.
+                    listener.listen(BACKLOG)
+                    _say_hello(f"http://{host}:{port}", upstream.base_url, program.replica, upstream.devnode)
+                    tune_process()
+                    await http_server(program, settings).serve(sockets=[listener])
+                finally:
+                    await program.stop()
     finally:
-        if program is not None:
-            await program.stop()
-        if devnode is not None:
-            await devnode.stop()
         listener.close()
     logger.info("stopped")
+
+
+async def serve_nobody(settings: Settings, for_s: float | None) -> None:
+    """Record until SIGTERM or SIGINT, or for this many seconds."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with upstream_of(settings) as upstream:
+        if not upstream.follow:
+            raise SettingsError("nothing to record: name accounts with --track")
+        with recording(upstream.settings, upstream.base_url) as recorder:
+            replica = Replica(
+                replica_settings(upstream.settings, upstream.base_url, upstream.follow),
+                clock=CLOCK,
+                random=Random(),
+                tap=recorder,
+            )
+            waiting = len(replica.plan.waiting)
+            over = f", {waiting} more are over the upstream's user limit" if waiting else ""
+            shown = "the embedded devnode" if upstream.devnode is not None else mask_url(upstream.base_url)
+            print(
+                f"recording {len(replica.plan.live)} accounts of {shown} into {settings.record_dir}{over}",
+                flush=True,
+            )
+            await record(replica, stop, for_s=for_s)
 
 
 def _say_hello(url: str, base_url: str, replica: Replica, devnode: Devnode | None) -> None:
@@ -293,15 +360,27 @@ def _say_hello(url: str, base_url: str, replica: Replica, devnode: Devnode | Non
 
 def run(settings: Settings) -> int:
     """Serve until told to stop and return the exit code, 0. Raises OSError where it can't listen."""
+    _log(settings)
+    listener = listen(settings.host, settings.port)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(settings, listener))
+    return 0
+
+
+def run_recorder(settings: Settings, for_s: float | None) -> int:
+    """Record until told to stop, or for this many seconds, and return the exit code, 0."""
+    _log(settings)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve_nobody(settings, for_s))
+    return 0
+
+
+def _log(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     for chatty in ("websockets", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    listener = listen(settings.host, settings.port)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(settings, listener))
-    return 0
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -165,6 +165,20 @@ class Settings(BaseSettings):
     kill_switch_file: str | None = None
     """While this file exists every write is refused; "" for none."""
 
+    # Recording
+    record_dir: str | None = None
+    """Folder into which all that is exchanged with the upstream is recorded; "" for none."""
+    record_rotate_mb: Count = 64
+    """A recording goes on in a new file at this size, compressed."""
+    record_rotate_minutes: Count = 60
+    """A recording goes on in a new file at this age."""
+    record_keep: Count = 24
+    """Most recording files the folder keeps; the oldest go."""
+    record_backlog_mb: Count = 64
+    """Most that may wait to be written; what comes beyond is lost, and the recording says so."""
+    record_writes: bool = False
+    """Record the bodies of /exchange too, signatures included."""
+
     # Process
     shutdown_grace_s: SecondsOrZero = 10.0
     """How long requests in flight may take to finish on shutdown."""
@@ -251,8 +265,15 @@ class Loaded(NamedTuple):
     sources: Mapping[str, str]
 
 
-def load(flags: Mapping[str, object], config: Path | None = None) -> Loaded:
+def load(
+    flags: Mapping[str, object],
+    config: Path | None = None,
+    *,
+    spelt: Mapping[str, str] = MappingProxyType({}),
+) -> Loaded:
     """Combine defaults, the file `config`, the environment and `flags` (by setting name, only those given).
+
+    `spelt` has the flags that are not named like their setting.
 
     Relative file names become absolute: those in `config` start from its folder, others from the working
     directory. Raises `SettingsError`, also for a tracked file that can't be read.
@@ -262,7 +283,10 @@ def load(flags: Mapping[str, object], config: Path | None = None) -> Loaded:
     cwd = Path.cwd()
     for name, value, source in _from_file(config) if config is not None else ():
         values[name], sources[name] = _anchored(name, value, cwd / Path(config or "").parent), source
-    for name, value, source in (*_from_environment(), *((n, v, f"flag --{n}") for n, v in flags.items())):
+    for name, value, source in (
+        *_from_environment(),
+        *((n, v, f"flag {spelt.get(n, f'--{n}')}") for n, v in flags.items()),
+    ):
         values[name], sources[name] = _anchored(name, value, cwd), source
     try:
         settings = Settings(**values)
@@ -346,7 +370,7 @@ def _nearest(name: str) -> str | None:
 
 def _anchored(name: str, value: Any, folder: Path) -> Any:
     """File names made absolute; whatever has the wrong shape is left for validation to refuse."""
-    if name == "kill_switch_file" and isinstance(value, str) and value:
+    if name in ("kill_switch_file", "record_dir") and isinstance(value, str) and value:
         return os.path.abspath(folder / value)
     if name == "track" and isinstance(value, list | tuple):
         return [

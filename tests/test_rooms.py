@@ -61,11 +61,15 @@ SHELLS = (
     "replica.upstream.feed",
     "replica.upstream.rest",
     "replica.upstream.budget",
+    # The disk is slow too: what is recorded is written on a thread.
+    "replica.recording.backlog",
+    "replica.recording.recorder",
     "server.app",
     # These three wait for the upstream on behalf of readers; what they answer is decided by pure rooms.
     "server.accounts",
     "server.batch",
     "server.coalesce",
+    "server.recording",  # waits for the seconds to be over
     "server.http",
     "server.fastpath",
     "server.health",

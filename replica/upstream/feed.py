@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.protocol import State
 
 from replica.clock import Clock
 from replica.events import AccountStates, FollowingEnded
@@ -18,6 +19,7 @@ from replica.upstream.health import Health
 from replica.upstream.ledger import Ledger
 from replica.upstream.session import TICK_S, Counts, Session
 from replica.upstream.subscription import Subscription
+from replica.upstream.tap import Tap
 from replica.upstream.window import SlidingWindow
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Feed:
         settings: FeedSettings,
         backoff: Backoff,
         clock: Clock,
+        tap: Tap | None = None,
     ) -> None:
         self._url = url
         self._ledger = ledger
@@ -59,6 +62,7 @@ class Feed:
         self._settings = settings
         self._backoff = backoff
         self._clock = clock
+        self._tap = tap
         self._health = Health(silent_after_s=settings.silent_after_s, pong_within_s=settings.pong_timeout_s)
         self._messages = SlidingWindow(settings.messages_per_minute, 60.0)
         self._dials = SlidingWindow(settings.connections_per_minute, 60.0)
@@ -107,6 +111,9 @@ class Feed:
                     self.down_reason = await self._pump(socket, opened)
             except (WebSocketException, OSError, TimeoutError, EOFError) as error:
                 self.down_reason = f"{type(error).__name__}: {error}"
+                if opened is None and self._tap is not None:
+                    status = error.response.status_code if isinstance(error, InvalidStatus) else None
+                    self._tap.refused(type(error).__name__, status)
             except Exception as error:
                 # A fault of ours, not of the upstream: said loudly, and the feed comes back all the same.
                 logger.exception("fault in the feed")
@@ -129,6 +136,8 @@ class Feed:
         self._session = session
         self.connected = True
         self.connections += 1
+        if self._tap is not None:
+            self._tap.opened()
         reader = asyncio.create_task(self._read(socket, session), name="feed reader")
         try:
             while not reader.done():
@@ -139,6 +148,8 @@ class Feed:
                 # A peer that stops reading must not keep this loop from its verdict.
                 async with asyncio.timeout(self._settings.pong_timeout_s):
                     for frame in session.due(now):
+                        if self._tap is not None:
+                            self._tap.sent(frame)
                         await socket.send(frame, text=True)
                 self._report_ended(session)
                 await asyncio.wait([reader], timeout=TICK_S)
@@ -147,16 +158,20 @@ class Feed:
             # Before the closing handshake, which may take seconds: what this feed brought is not live now.
             self._session = None
             self._down()
+            if self._tap is not None:
+                _tell_end(self._tap, socket, session.verdict(self._clock.monotonic()))
             reader.cancel()
             await asyncio.wait([reader])
 
     async def _read(self, socket: ClientConnection, session: Session) -> str:
         """Apply what arrives until the connection closes. Returns why it did."""
-        monotonic = self._clock.monotonic
+        monotonic, tap = self._clock.monotonic, self._tap
         try:
             while True:
                 frame = await socket.recv(decode=False)
                 now = monotonic()
+                if tap is not None:
+                    tap.received(frame)
                 states = session.receive(frame, now)
                 if states is not None:
                     self._apply(states, now)
@@ -178,3 +193,13 @@ class Feed:
     def __repr__(self) -> str:
         state = "up" if self.connected else f"down ({self.down_reason})"
         return f"<Feed {state}, connection {self.connections}, {self._ledger!r}>"
+
+
+def _tell_end(tap: Tap, socket: ClientConnection, verdict: str | None) -> None:
+    """Tell who ended the connection: the far end, or we, who then have not closed it yet."""
+    if socket.state is State.OPEN:
+        tap.closed(verdict or "given up", None, by_upstream=False)
+    elif (close := socket.protocol.close_rcvd) is not None:
+        tap.closed(close.reason, close.code, by_upstream=True)
+    else:
+        tap.closed("cut", None, by_upstream=True)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import aiohttp
 
 from replica.errors import UpstreamTimeout, UpstreamUnavailable
+from replica.upstream.tap import Tap
 
 
 class Answer(NamedTuple):
@@ -41,12 +42,14 @@ class Rest:
         connect_timeout_s: float,
         idle_s: float,
         connector: Callable[[int, float], aiohttp.BaseConnector] | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._connections = connections
         self._connect_timeout = connect_timeout_s
         self._idle = idle_s
         self._make_connector = connector or _tcp
+        self._tap = tap
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -70,6 +73,19 @@ class Rest:
         Raises `UpstreamTimeout` after `deadline_s` seconds, `UpstreamUnavailable` for any other failure on
         the way; both with `sent=False` when no connection could be had, so that no byte has left.
         """
+        tap = self._tap
+        if tap is None:
+            return await self._post(path, body, content_type, deadline_s)
+        asked = tap.now()
+        try:
+            answer = await self._post(path, body, content_type, deadline_s)
+        except BaseException as error:
+            tap.failed(asked, path, body, type(error).__name__)
+            raise
+        tap.answered(asked, path, body, answer.status, answer.content_type, answer.body)
+        return answer
+
+    async def _post(self, path: str, body: bytes, content_type: str, deadline_s: float) -> Answer:
         assert self._session is not None, "Rest.open was not called"
         try:
             async with (

@@ -4,6 +4,7 @@ from server.devnode.devnode import Devnode
 from server.devnode.foreground import serve
 from server.devnode.limits import Limits
 from server.devnode.recorded import Recorded
+from server.devnode.replay import RecordingError, Replay
 from server.devnode.stats import Stats
 
-__all__ = ["Devnode", "Limits", "Recorded", "Stats", "serve"]
+__all__ = ["Devnode", "Limits", "Recorded", "RecordingError", "Replay", "Stats", "serve"]

@@ -6,9 +6,10 @@ import asyncio
 import signal
 
 from server.devnode.devnode import Devnode
+from server.devnode.replay import Replay
 
 
-async def serve(devnode: Devnode, host: str, port: int) -> None:
+async def serve(devnode: Devnode | Replay, host: str, port: int) -> None:
     """Serve until SIGINT or SIGTERM. Raises `OSError` when the address cannot be had."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -17,7 +18,10 @@ async def serve(devnode: Devnode, host: str, port: int) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         bound = await devnode.start(host, port)
-        print(describe(devnode, host, bound), flush=True)
+        if isinstance(devnode, Replay):
+            print(devnode.describe(host, bound), flush=True)
+        else:
+            print(describe(devnode, host, bound), flush=True)
         await stop.wait()
     finally:
         for number in signals:

@@ -45,7 +45,7 @@ class Recorded:
         # equals, the first by file name.
         backwards = list(reversed(self.pairs))
         ranked = sorted(backwards, key=lambda pair: pair.rank)
-        self._exact = {_canonical(pair.request): pair for pair in ranked}
+        self._exact = {canonical(pair.request): pair for pair in ranked}
         self._invented = {
             (pair.request["type"], pair.request["user"]): pair for pair in ranked if pair.invented_user
         }
@@ -75,7 +75,7 @@ class Recorded:
         return render_zero(self._stamp(now_ms)) if text is None else text
 
     def mids(self, dex: str) -> str | None:
-        pair = self._exact.get(_canonical({"type": "allMids", "dex": dex}))
+        pair = self._exact.get(canonical({"type": "allMids", "dex": dex}))
         return None if pair is None else pair.body.decode()
 
     def info(self, request: InfoRequest, now_ms: int) -> Answer:
@@ -85,22 +85,17 @@ class Recorded:
         if kind == "clearinghouseState":
             return ok(self.state(request.user, request.dex, now_ms))
         pair = (
-            self._exact.get(_canonical(request.fields))
+            self._exact.get(canonical(request.fields))
             or self._invented.get((kind, request.user))
             # Superfluous fields are ignored, as the exchange does: only the dex selects market data.
-            or self._exact.get(_canonical({"type": kind, "dex": request.dex}))
+            or self._exact.get(canonical({"type": kind, "dex": request.dex}))
         )
         if pair is not None:
             return Answer(pair.status, pair.body, items=pair.items)
-        if kind == "exchangeStatus":
-            return ok(f'{{"specialStatuses":null,"time":{self._stamp(now_ms)}}}')
-        if kind == "batchClearinghouseStates" or (kind in DEX_TYPES and kind not in EMPTY):
-            return FAILED  # a dex that is known by its states alone
-        empty = EMPTY.get(kind)
-        return MALFORMED if empty is None else ok(empty)
+        return unrecorded(kind, self._stamp(now_ms))
 
     def _known_dexes(self) -> tuple[str, ...]:
-        listed = self._exact.get(_canonical({"type": "perpDexs"}))
+        listed = self._exact.get(canonical({"type": "perpDexs"}))
         names = [MAIN_DEX]
         if listed is not None:
             names += [dex["name"] for dex in orjson.loads(listed.body) if dex is not None]
@@ -109,6 +104,16 @@ class Recorded:
     def _stamp(self, now_ms: int) -> int:
         self._last_ms = max(self._last_ms, now_ms)
         return self._last_ms
+
+
+def unrecorded(kind: str, now_ms: int) -> Answer:
+    """The answer to a well-formed request of which there is no recording."""
+    if kind == "exchangeStatus":
+        return ok(f'{{"specialStatuses":null,"time":{now_ms}}}')
+    if kind == "batchClearinghouseStates" or (kind in DEX_TYPES and kind not in EMPTY):
+        return FAILED  # a dex that is known by its states alone
+    empty = EMPTY.get(kind)
+    return MALFORMED if empty is None else ok(empty)
 
 
 def _assign(states: Sequence[State]) -> dict[tuple[str, str], bytes]:
@@ -130,7 +135,7 @@ def _assign(states: Sequence[State]) -> dict[tuple[str, str], bytes]:
     return assigned
 
 
-def _canonical(request: Mapping[str, Any]) -> bytes:
+def canonical(request: Mapping[str, Any]) -> bytes:
     """Equal for requests that mean the same."""
     fields = {key: value for key, value in request.items() if value is not None}
     if fields.get("dex") == "":

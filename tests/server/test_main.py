@@ -45,8 +45,13 @@ def app(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise seen.error
         return seen.code
 
+    def run_recorder(settings: Settings, for_s: float | None) -> int:
+        seen.for_s = for_s
+        return run(settings)
+
     module: Any = ModuleType("server.app")
     module.run = run
+    module.run_recorder = run_recorder
     monkeypatch.setitem(sys.modules, "server.app", module)
     return seen
 
@@ -75,7 +80,17 @@ def devnode(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         def off(cls) -> str:
             return "no limits"
 
+    class RecordingError(ValueError):
+        pass
+
+    def replay(path: Path, **given: object) -> str:
+        seen.made = {"replay": path, **given}
+        if path.name == "bad":
+            raise RecordingError("bad: damaged")
+        return "the replay"
+
     module.Devnode, module.Limits, module.serve = make, Limits, serve
+    module.Replay, module.RecordingError = replay, RecordingError
     monkeypatch.setitem(sys.modules, "server.devnode", module)
     return seen
 
@@ -92,7 +107,7 @@ def assert_one_line(result: Result, code: int, said: str) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ([], "required: serve | devnode | config"),
+        ([], "required: serve | record | devnode | config"),
         (["sevre"], "invalid choice: 'sevre'"),
         (["serve", "--prot", "1"], "unrecognized arguments: --prot 1"),
         (["serve", "--net", "dev"], "unrecognized arguments: --net dev"),
@@ -112,6 +127,14 @@ def assert_one_line(result: Result, code: int, said: str) -> None:
         (["devnode", "--accounts", "0"], "--accounts: wants a whole number of at least 1"),
         (["devnode", "--seed", "x"], "--seed: wants a whole number of at least 0"),
         (["devnode", "--recorded", "gone"], "--recorded: no folder gone"),
+        (["devnode", "--replay", "x", "--recorded", "."], "--replay and --recorded: choose one"),
+        (["devnode", "--replay", "x", "--speed", "0"], "--speed: wants a number above 0, got '0'"),
+        (["devnode", "--replay", "x", "--speed", "inf"], "--speed: wants a number above 0, got 'inf'"),
+        (["record", "--track", A], "--out: name a folder to record into"),
+        (["record", "--out", "d", "--for", "x"], "--for: wants a number above 0, got 'x'"),
+        (["record", "--out", "d", "--keep", "0"], "greater than 0, got '0' (flag --keep)"),
+        (["record", "--out", "d", "--port", "1"], "unrecognized arguments: --port 1"),
+        (["serve", "--record", "d", "--rotate-mb", "x"], "got 'x' (flag --rotate-mb)"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(
@@ -142,7 +165,7 @@ def test_version_and_help_go_to_stdout(run: Callable[..., Result]) -> None:
     code, out, err = run("--version")
     assert (code, err) == (0, "")
     assert out.startswith("hl-replica ")
-    for command in ("serve", "devnode", "config"):
+    for command in ("serve", "record", "devnode", "config"):
         code, out, err = run(command, "--help")
         assert (code, err) == (0, "")
         assert out.startswith(f"usage: hl-replica {command}")
@@ -224,6 +247,42 @@ def test_devnode_takes_its_flags(
     assert run("devnode", *argv, "--no-limits") == (0, "", "")
     assert devnode.made == {"accounts": 2, "seed": 5, "limits": "no limits", "recorded": Path(".")}
     assert devnode.served == ("the node", "0.0.0.0", 0)
+
+
+def test_record_hands_on_settings_and_seconds(
+    run: Callable[..., Result], app: SimpleNamespace, tmp_path: Path
+) -> None:
+    argv = ["--network", "testnet", "--track", A, "--out", "d", "--rotate-mb", "2", "--rotate-minutes", "3"]
+    assert run("record", *argv, "--keep", "4", "--for", "1.5") == (0, "", "")
+    assert app.settings == Settings(
+        network="testnet",
+        track=(A,),
+        record_dir=str(tmp_path / "d"),
+        record_rotate_mb=2,
+        record_rotate_minutes=3,
+        record_keep=4,
+    )
+    assert app.for_s == 1.5
+    assert run("record", *argv) == (0, "", "")
+    assert app.for_s is None
+
+
+def test_serve_records_where_it_is_told(
+    run: Callable[..., Result], app: SimpleNamespace, tmp_path: Path
+) -> None:
+    assert run("serve", "--record", "d", "--keep", "2") == (0, "", "")
+    assert (app.settings.record_dir, app.settings.record_keep) == (str(tmp_path / "d"), 2)
+    run("serve")
+    assert app.settings.record_dir is None
+
+
+def test_replay_takes_its_flags(run: Callable[..., Result], devnode: SimpleNamespace) -> None:
+    assert run("devnode", "--replay", "d", "--speed", "2.5", "--no-drops", "--port", "0") == (0, "", "")
+    assert devnode.made == {"replay": Path("d"), "speed": 2.5, "drops": False}
+    assert devnode.served == ("the replay", "127.0.0.1", 0)
+    assert run("devnode", "--replay", "d") == (0, "", "")
+    assert devnode.made == {"replay": Path("d"), "speed": 1.0, "drops": True}
+    assert_one_line(run("devnode", "--replay", "bad"), 2, "--replay: bad: damaged")
 
 
 def test_config_prints_values_and_sources(

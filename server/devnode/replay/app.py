@@ -1,0 +1,117 @@
+"""The ASGI application of a replay: `/info`, `/exchange`, `/ws`, and at `/dev/accounts` whom it knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from server.devnode.info import MALFORMED, Answer, decode
+from server.devnode.replay.answers import Answers, Outcome
+from server.devnode.replay.line import Line
+from server.devnode.replay.player import Player
+from server.devnode.subscriptions import Post, post_answer
+
+_BODY_BYTES = 2 * 1024 * 1024
+_NO_ACTIONS = b'{"status":"err","response":"A replay takes no actions."}'
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    player: Player
+    answers: Answers
+    now_ms: Callable[[], int]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = "/" + scope["path"].strip("/")
+        if scope["type"] == "websocket":
+            await receive()  # websocket.connect
+            if path == "/ws":
+                await self._websocket(scope, receive, send)
+            else:
+                await send({"type": "websocket.close"})  # before the handshake: a 403
+        elif scope["type"] == "http":
+            outcome = await self._http(scope, path, receive)
+            if outcome.after_s:
+                await asyncio.sleep(self.player.takes(outcome.after_s))
+            if outcome.answer is None:
+                _abort_of(scope)()
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+            else:
+                await _send(send, outcome.answer)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = self.player.fate_of_dial()
+        if status is not None:
+            await send({"type": "websocket.http.response.start", "status": status, "headers": []})
+            await send({"type": "websocket.http.response.body", "body": b""})
+            return
+        await send({"type": "websocket.accept"})
+        line = Line(self.player, frozenset(self.answers.dexes), self._post, _abort_of(scope))
+        await line.serve(receive, send)
+
+    async def _http(self, scope: Scope, path: str, receive: Receive) -> Outcome:
+        method = scope["method"]
+        if path == "/dev/accounts" and method == "GET":
+            return Outcome(Answer(200, orjson.dumps(list(self.answers.addresses))))
+        if path not in ("/info", "/exchange"):
+            return Outcome(Answer(404, b"", ""))
+        if method != "POST":
+            return Outcome(Answer(405, b"", ""))
+        body = await _read(receive)
+        if body is None:
+            return Outcome(Answer(413, b"length limit exceeded", "text/plain"))
+        if path == "/exchange":
+            return Outcome(Answer(200, _NO_ACTIONS))
+        headers = dict(scope["headers"])
+        fields = decode(headers.get(b"content-type", b"").decode("latin-1"), body)
+        if isinstance(fields, Answer):
+            return Outcome(fields)
+        return self.answers.find(fields, self.player.moment(), self.now_ms())
+
+    def _post(self, request: Post) -> str:
+        """A request that came over a websocket. Its answer does not wait: it would hold up the frames."""
+        payload = request.payload
+        if request.kind != "info":
+            return post_answer(request.id, request.kind, _NO_ACTIONS.decode())
+        answer: Answer | None = MALFORMED
+        if isinstance(payload, dict):
+            answer = self.answers.find(payload, self.player.moment(), self.now_ms()).answer
+        if answer is None or answer.status != 200:
+            text = "502: " if answer is None else f"{answer.status}: {answer.body.decode(errors='replace')}"
+            return post_answer(request.id, "error", orjson.dumps(text).decode())
+        kind = orjson.dumps(payload["type"]).decode()
+        return post_answer(request.id, "info", f'{{"type":{kind},"data":{answer.body.decode()}}}')
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body, or None when it is too large. Of a client that goes away, what there was."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > _BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    headers = [
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"access-control-allow-origin", b"*"),
+    ]
+    if answer.content_type:
+        headers.append((b"content-type", answer.content_type.encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _abort_of(scope: Scope) -> Callable[[], None]:
+    abort: Callable[[], None] = scope["extensions"]["replay.abort"]["abort"]
+    return abort
