@@ -216,12 +216,6 @@ class Ledger:
         ceiling it reveals is kept for a while.
         """
         entry: Entry | None
-        if text.startswith("Already subscribed"):
-            self.answered("subscribe", embedded_object(text) or {}, now)
-            return None
-        if text.startswith("Already unsubscribed"):
-            self.answered("unsubscribe", embedded_object(text) or {}, now)
-            return None
         if text.startswith("Cannot send more than"):
             # Nothing is wrong with the request: it goes again once the minute is over.
             entry = self._oldest(Standing.PENDING, Standing.LEAVING)

@@ -20,7 +20,7 @@ from replica.upstream.health import Health
 from replica.upstream.ledger import Ledger, Standing
 from replica.upstream.subscription import Subscription, all_dexs_clearinghouse_state
 from replica.upstream.window import SlidingWindow
-from replica.upstream.wire import PING, read_frame, write_request
+from replica.upstream.wire import PING, embedded_object, read_frame, write_request
 
 TICK_S = 1.0
 """How often the slow questions (overdue, silent) are asked; their bounds are many seconds."""
@@ -45,6 +45,11 @@ class Counts:
 
 MAX_CHANNELS_COUNTED = 64
 """Names of unknown channels come from outside: only so many are kept."""
+
+MAX_CHANNEL_CHARS = 64
+
+ALREADY = {"Already subscribed": "subscribe", "Already unsubscribed": "unsubscribe"}
+"""Errors that say of a request that it is done, and echo it: as good as its acknowledgement."""
 
 
 class Session:
@@ -99,9 +104,9 @@ class Session:
             self._error(event, now)
         elif isinstance(event, Unknown):
             self._counts.unknown += 1
-            channels = self._counts.unknown_channels
-            if event.channel in channels or len(channels) < MAX_CHANNELS_COUNTED:
-                channels[event.channel] += 1
+            channels, channel = self._counts.unknown_channels, event.channel[:MAX_CHANNEL_CHARS]
+            if channel in channels or len(channels) < MAX_CHANNELS_COUNTED:
+                channels[channel] += 1
         elif isinstance(event, Unreadable):
             self._counts.unreadable += 1
         return None
@@ -142,7 +147,7 @@ class Session:
         users = tuple(user for ended in self._ended for user in ended.users)
         reason = self._ended[0].reason
         self._ended.clear()
-        return FollowingEnded(users, reason)
+        return FollowingEnded(tuple(dict.fromkeys(users)), reason)
 
     def wake(self) -> float:
         """When to call `due` and `verdict` next even if nothing arrives."""
@@ -184,6 +189,10 @@ class Session:
     def _error(self, event: ErrorText, now: float) -> None:
         self._counts.errors += 1
         self._counts.last_error = event.text[:200]
+        method = ALREADY.get(event.text.partition(":")[0])
+        if method is not None:
+            self._acknowledged(Acknowledged(method, embedded_object(event.text) or {}), now)
+            return
         subscription = self._ledger.refused(event.text, now)
         if subscription is not None:
             self._counts.refused += 1

@@ -44,15 +44,14 @@ class Upstream:
 
     def carry_out(self) -> None:
         method, asked = self.inbox.popleft()
-        echo = json.dumps({**asked.wire(), "filledIn": None})
         if method == "unsubscribe":
             if asked in self.held:
                 self.held.remove(asked)
                 self.outbox.append(("unsubscribe", asked))
             else:
-                self.outbox.append(("error", f"Already unsubscribed: {echo}"))
+                self.outbox.append(("unsubscribe", asked))  # Already unsubscribed: {...}
         elif asked in self.held:
-            self.outbox.append(("error", f"Already subscribed: {echo}"))
+            self.outbox.append(("subscribe", asked))  # Already subscribed: {...}
         elif not below(self.subscriptions_limit, len(self.held)):
             text = f"Cannot subscribe to more than {self.subscriptions_limit} channels."
             self.outbox.append(("error", text))
@@ -191,8 +190,6 @@ class AnySequence(RuleBasedStateMachine):
                 "Cannot track more than 15 total users.",
                 "Cannot subscribe to more than 1000 channels.",
                 "Cannot send more than 2000 messages per minute.",
-                "Already subscribed: %s",
-                "Already unsubscribed: %s",
                 "Invalid subscription %s",
                 'Error parsing JSON into valid websocket request: {"method":"subscribe","subscription":%s}',
             ]

@@ -84,8 +84,6 @@ EVENTS: dict[str, Callable[[One], object]] = {
     "unack": lambda one: one.book.answered("unsubscribe", A.wire(), one.now),
     "data": lambda one: one.book.data(A, one.now),
     "silent": lambda one: one.book.resubscribe(A, one.now),
-    "already": lambda one: one.book.refused(f"Already subscribed: {as_json(A)}", one.now),
-    "unheld": lambda one: one.book.refused(f"Already unsubscribed: {as_json(A)}", one.now),
     "invalid": lambda one: one.book.refused(f"Invalid subscription {as_json(A)}", one.now),
     "users": lambda one: one.book.refused(TOO_MANY_USERS, one.now),
     "channels": lambda one: one.book.refused(TOO_MANY, one.now),
@@ -107,7 +105,6 @@ TABLE: dict[str, dict[str, str]] = {
         "wait": LATE,
         "ack": CONFIRMED,
         "data": CONFIRMED,
-        "already": CONFIRMED,
         "invalid": REFUSED,
         "users": REFUSED,
         "channels": REFUSED,
@@ -118,17 +115,16 @@ TABLE: dict[str, dict[str, str]] = {
         # "send": after one more wait, see `LATE and due`
         "ack": CONFIRMED,
         "data": CONFIRMED,
-        "already": CONFIRMED,
         "invalid": REFUSED,
         "users": REFUSED,
         "channels": REFUSED,
     },
     CONFIRMED: {"drop": LEAVING, "open": WANTED, "silent": LEAVING_},
-    REFUSED: {"drop": GONE, "open": WANTED, "ack": CONFIRMED, "data": CONFIRMED, "already": CONFIRMED},
-    LEAVING: {"want": LEAVING_, "open": GONE, "send": LEFT, "unack": GONE, "unheld": GONE},
-    LEAVING_: {"drop": LEAVING, "open": WANTED, "send": LEFT_, "unack": WANTED, "unheld": WANTED},
-    LEFT: {"want": LEFT_, "open": GONE, "wait": LEAVING, "unack": GONE, "unheld": GONE},
-    LEFT_: {"drop": LEFT, "open": WANTED, "wait": LEAVING_, "unack": WANTED, "unheld": WANTED},
+    REFUSED: {"drop": GONE, "open": WANTED, "ack": CONFIRMED, "data": CONFIRMED},
+    LEAVING: {"want": LEAVING_, "open": GONE, "send": LEFT, "unack": GONE},
+    LEAVING_: {"drop": LEAVING, "open": WANTED, "send": LEFT_, "unack": WANTED},
+    LEFT: {"want": LEFT_, "open": GONE, "wait": LEAVING, "unack": GONE},
+    LEFT_: {"drop": LEFT, "open": WANTED, "wait": LEAVING_, "unack": WANTED},
 }
 
 PATHS: dict[str, tuple[str, ...]] = {
@@ -185,7 +181,6 @@ def test_the_held_users_are_those_on_the_wire(start: str, event: str) -> None:
         ("invalid", A),
         ("users", A),
         ("channels", A),
-        ("already", None),
         ("nonsense", None),
     ],
 )
@@ -455,8 +450,6 @@ def test_a_refusal_with_an_echo_means_the_echoed_one(text: str) -> None:
         "Error parsing JSON into valid websocket request: {not json}",
         'Error parsing JSON into valid websocket request: {"subscription":["trades"]}',
         'Invalid subscription {"type":"trades","coin":"BTC"}',
-        "Already subscribed: nothing",
-        "Already unsubscribed: ",
     ],
 )
 def test_a_text_that_refuses_none_of_ours(text: str) -> None:

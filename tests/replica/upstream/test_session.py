@@ -1,0 +1,642 @@
+"""Conversations with an upstream, as scripts: frames in, frames and events out, at their times."""
+
+import json
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from replica.events import AccountStates
+from replica.upstream.health import Health
+from replica.upstream.ledger import Ledger, LedgerLimits, Standing
+from replica.upstream.session import MAX_CHANNELS_COUNTED, Counts, Session
+from replica.upstream.subscription import Subscription, all_dexs_clearinghouse_state
+from replica.upstream.window import SlidingWindow
+from tests.script import play
+
+USERS = {letter: "0x" + letter.lower() * 40 for letter in "ABCDE"}
+LETTERS = {user: letter for letter, user in USERS.items()}
+STREAMS = {letter: all_dexs_clearinghouse_state(user) for letter, user in USERS.items()}
+
+Said = Iterator[tuple[float, str, str]]
+
+
+def request(method: str, letter: str) -> str:
+    fields = {"type": "allDexsClearinghouseState", "user": USERS[letter]}
+    return json.dumps({"method": method, "subscription": fields}, separators=(",", ":"))
+
+
+def echo(letter: str) -> str:
+    return json.dumps({"type": "allDexsClearinghouseState", "user": USERS[letter]})
+
+
+def frame(what: str) -> str:
+    """The text of a frame by its short name; anything else is the text itself."""
+    word, _, rest = what.partition(" ")
+    match word:
+        case "pong":
+            return '{"channel":"pong"}'
+        case "ack" | "unack":
+            method = {"ack": "subscribe", "unack": "unsubscribe"}[word]
+            data = f'{{"method":"{method}","subscription":{echo(rest)}}}'
+            return f'{{"channel":"subscriptionResponse","data":{data}}}'
+        case "data":
+            letter, time = rest.split()
+            states = f'[["",{{"marginSummary":{{}},"time":{time}}}],["xyz",{{"time":{time}}}]]'
+            data = f'{{"user":"{USERS[letter]}","clearinghouseStates":{states}}}'
+            return f'{{"channel":"allDexsClearinghouseState","data":{data}}}'
+        case "error":
+            return json.dumps({"channel": "error", "data": rest})
+    return what
+
+
+def pings(first: int, last: int) -> str:
+    """Pings every 30 s, each answered."""
+    return "\n".join(f"{at} << ping\n{at + 0.1} >> pong" for at in range(first, last + 1, 30))
+
+
+class Connection:
+    """A session driven as the feed drives it: verdict, then what is due, at every wake, until it hangs up."""
+
+    def __init__(
+        self,
+        *wanted: str,
+        limits: LedgerLimits | None = None,
+        messages: int = 0,
+        silent_after_s: float = 15.0,
+    ) -> None:
+        self.ledger = Ledger(limits or LedgerLimits())
+        self.ledger.want([STREAMS[letter] for letter in wanted], 0.0)
+        self.health = Health(silent_after_s=silent_after_s, pong_within_s=10.0)
+        self.messages = SlidingWindow(messages, 60.0)
+        self.counts = Counts()
+        self.session: Session | None = None
+
+    def step(self, now: float) -> Said:
+        if (session := self.session) is None:
+            return
+        reason = session.verdict(now)
+        if reason is not None:
+            yield now, "--", f"hang up: {reason}"
+            self.session = None
+            return
+        frames = session.due(now)
+        yield from self.ended(now)
+        for sent in frames:
+            text = json.loads(sent)
+            if "subscription" in text:
+                letter = LETTERS[text["subscription"]["user"]]
+                assert sent.decode() == request(text["method"], letter)
+                yield now, "<<", f"{text['method']} {letter}"
+            else:
+                assert sent == b'{"method":"ping"}'
+                yield now, "<<", "ping"
+        self.ledger.check()
+
+    def ended(self, now: float) -> Said:
+        assert self.session is not None
+        ended = self.session.take_ended()
+        if ended is not None:
+            yield now, "--", f"ended {' '.join(LETTERS[user] for user in ended.users)}: {ended.reason}"
+
+    def until(self, now: float) -> Said:
+        while self.session is not None and self.session.wake() < now:
+            yield from self.step(self.session.wake())
+
+    def receive(self, what: str, now: float) -> Said:
+        if self.session is None:
+            return
+        states = self.session.receive(frame(what).encode(), now)
+        if isinstance(states, AccountStates):
+            times = sorted({state.time for state in states.states})
+            yield now, "--", f"states {LETTERS[states.user]} {' '.join(map(str, times))}"
+        yield from self.ended(now)
+        yield from self.step(now)
+
+    def do(self, what: str, now: float) -> Said:
+        word, _, rest = what.partition(" ")
+        match word:
+            case "open":
+                self.session = Session(
+                    self.ledger, self.health, self.messages, self.counts, ping_interval_s=30.0
+                )
+                self.session.opened(now)
+            case "want":
+                self.ledger.want([STREAMS[letter] for letter in rest.split()], now)
+                if self.session is not None:
+                    self.session.wanted_changed(now)
+            case "wait":
+                pass
+            case _:
+                raise AssertionError(what)
+        yield from self.step(now)
+
+    def standing(self, letter: str) -> Standing | None:
+        return self.ledger.standing(STREAMS[letter])
+
+
+def test_the_machine_is_what_the_script_drives() -> None:
+    said: Iterable[tuple[float, str, str]] = Connection("A").do("open", 0.0)
+    assert list(said) == [(0.0, "<<", "subscribe A")]
+    with pytest.raises(AssertionError, match=r"(?s)! 0 +<< subscribe B +\| 0 +<< subscribe A"):
+        play(Connection("A"), "0 .. open\n0 << subscribe B")
+    with pytest.raises(AssertionError, match=r"(?s)! +\| 1 +-- states A 5"):
+        play(Connection("A"), "0 .. open\n0 << subscribe A\n1 >> data A 5")
+
+
+# -- the plain course --------------------------------------------------------------------------------------
+
+
+def test_subscribe_acknowledgement_data() -> None:
+    connection = Connection("A", "B")
+    play(
+        connection,
+        """
+        0    .. open
+        0    << subscribe A
+        0    << subscribe B
+        0.1  >> ack A
+        0.1  >> data A 1000
+        0.1  -- states A 1000
+        0.2  >> ack B
+        0.3  >> data B 1001
+        0.3  -- states B 1001
+        5.1  >> data A 1005
+        5.1  -- states A 1005
+        """,
+    )
+    assert connection.standing("A") is connection.standing("B") is Standing.CONFIRMED
+    assert connection.counts.frames == 5
+    assert connection.counts.states == 6
+    assert connection.counts.sent == 2
+
+
+def test_data_before_its_acknowledgement() -> None:
+    connection = Connection("A")
+    play(
+        connection,
+        """
+        0    .. open
+        0    << subscribe A
+        0.1  >> data A 1000
+        0.1  -- states A 1000
+        0.2  >> ack A
+        """,
+    )
+    assert connection.standing("A") is Standing.CONFIRMED
+
+
+def test_a_reconnect_subscribes_to_everything_again() -> None:
+    connection = Connection("A", "B")
+    play(
+        connection,
+        """
+        0    .. open
+        0    << subscribe A
+        0    << subscribe B
+        0.1  >> ack A
+        0.1  >> error Cannot track more than 1 total users.
+        0.1  -- ended B: refused
+        9    .. open
+        9    << subscribe A
+        9    << subscribe B
+        9.1  >> data A 2000
+        9.1  -- states A 2000
+        9.2  >> ack B
+        """,
+    )
+    assert connection.standing("B") is Standing.CONFIRMED
+
+
+def test_wanted_and_not_wanted_any_more() -> None:
+    play(
+        Connection("A"),
+        """
+        0    .. open
+        0    << subscribe A
+        0.1  >> ack A
+        3.5  .. want B
+        3.5  -- ended A: given up
+        3.5  << unsubscribe A
+        3.5  << subscribe B
+        3.6  >> data A 1000  # it crossed ours: nobody's to keep live
+        3.7  >> unack A
+        3.8  >> ack B
+        3.9  >> data B 1001
+        3.9  -- states B 1001
+        """,
+    )
+
+
+def test_a_place_given_up_goes_to_the_next_at_once() -> None:
+    play(
+        Connection("A", limits=LedgerLimits(users=1)),
+        """
+        0    .. open
+        0    << subscribe A
+        0.1  >> ack A
+        3.5  .. want B
+        3.5  -- ended A: given up
+        3.5  << unsubscribe A
+        3.6  >> unack A
+        3.6  << subscribe B
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "data E 1000",
+        "ack E",
+        "unack E",
+        '{"channel":"allMids","data":{"mids":{}}}',
+        '{"channel":"fromTheFuture","data":[]}',
+        "Websocket connection established.",
+        "not JSON",
+        '{"channel":"allDexsClearinghouseState","data":{"user":"A"}}',
+        "error Something nobody has heard of.",
+        "pong",
+    ],
+)
+def test_what_is_not_for_us_changes_nothing(nothing: str) -> None:
+    connection = Connection("A")
+    play(
+        connection,
+        f"""
+        0    .. open
+        0    << subscribe A
+        0.1  >> ack A
+        1.5  >> {nothing}
+        """,
+    )
+    assert connection.ledger.confirmed() == [STREAMS["A"]]
+    assert connection.health.received_at == 1.5
+    play(connection, "2.5 >> data A 1000\n2.5 -- states A 1000")
+    assert connection.health.received_at == 2.5
+
+
+def test_what_is_not_for_us_is_counted() -> None:
+    connection = Connection("A")
+    play(
+        connection,
+        """
+        0    .. open
+        0    << subscribe A
+        1    >> data E 1000
+        1    >> ack E
+        1    >> {"channel":"allMids","data":{}}
+        1    >> {"channel":"allMids","data":{}}
+        1    >> Websocket connection established.
+        1    >> nonsense
+        1    >> {"channel":"error","data":7}
+        1    >> error Oh dear.
+        """,
+    )
+    counts = connection.counts
+    assert (counts.frames, counts.unknown, counts.unreadable, counts.errors) == (8, 5, 2, 1)
+    assert counts.unknown_channels == {"allMids": 2, "(greeting)": 1}
+    assert counts.last_error == "Oh dear."
+    assert counts.states == counts.refused == 0
+
+
+def test_what_comes_from_outside_is_kept_within_bounds() -> None:
+    connection = Connection("A")
+    list(connection.do("open", 0.0))
+    for number in range(500):
+        list(connection.receive(f'{{"channel":"{number}{"x" * 9999}"}}', 1.0))
+    list(connection.receive("error " + "y" * 99_999, 1.0))
+    counts = connection.counts
+    assert counts.unknown == 500
+    assert len(counts.unknown_channels) == MAX_CHANNELS_COUNTED
+    assert max(map(len, counts.unknown_channels)) <= 64
+    assert len(counts.last_error) <= 200
+
+
+# -- error texts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Invalid subscription {echo('A')}",
+        f"Invalid subscription: {echo('A')}",
+        f"Error parsing JSON into valid websocket request: {request('subscribe', 'A')}",
+        "Cannot track more than 10 total users.",
+        "Cannot track more than 15 total users.",
+        "Cannot subscribe to more than 1000 channels.",
+    ],
+)
+def test_an_error_text_that_refuses_the_subscription(text: str) -> None:
+    connection = Connection("A")
+    play(
+        connection,
+        f"""
+        0      .. open
+        0      << subscribe A
+        0.1    >> error {text}
+        0.1    -- ended A: refused
+        {pings(30, 300)}
+        """,
+    )
+    assert connection.standing("A") is Standing.REFUSED
+    assert connection.counts.refused == 1
+    assert connection.counts.last_error == text
+
+
+def test_a_learned_user_limit_is_tried_again_after_ten_minutes() -> None:
+    connection = Connection("A", "B", "C", silent_after_s=1e9)
+    play(
+        connection,
+        f"""
+        0      .. open
+        0      << subscribe A
+        0      << subscribe B
+        0      << subscribe C
+        0.1    >> ack A
+        0.5    >> error Cannot track more than 1 total users.
+        0.5    -- ended B: refused
+        0.5    >> error Cannot track more than 1 total users.
+        0.5    -- ended C: refused
+        {pings(30, 600)}
+        601    << subscribe B
+        601    << subscribe C
+        601.1  >> ack B
+        601.1  >> error Cannot track more than 2 total users.
+        601.1  -- ended C: refused
+        """,
+    )
+    assert connection.standing("B") is Standing.CONFIRMED
+    assert connection.standing("C") is Standing.REFUSED
+
+
+def test_already_subscribed_is_an_acknowledgement() -> None:
+    connection = Connection("A")
+    play(
+        connection,
+        f"""
+        0     .. open
+        0     << subscribe A
+        10    -- ended A: unanswered
+        20    << subscribe A
+        20.1  >> error Already subscribed: {echo("A")}
+        {pings(30, 30)}
+        36    -- hang up: 1 of 1 streams silent for 15 s
+        """,
+    )
+    assert connection.standing("A") is Standing.CONFIRMED
+    assert connection.counts.errors == 1
+    assert connection.counts.refused == 0
+
+
+def test_already_unsubscribed_is_an_acknowledgement() -> None:
+    play(
+        Connection("A", limits=LedgerLimits(users=1)),
+        f"""
+        0    .. open
+        0    << subscribe A
+        0.1  >> ack A
+        1    .. want B
+        1    -- ended A: given up
+        1    << unsubscribe A
+        1.1  >> error Already unsubscribed: {echo("A")}
+        1.1  << subscribe B
+        """,
+    )
+
+
+def test_too_many_posts_is_none_of_our_business() -> None:
+    connection = Connection("A")
+    play(connection, "0 .. open\n0 << subscribe A\n1 >> error too many pending post requests id=7")
+    assert connection.standing("A") is Standing.PENDING
+
+
+# -- silence -----------------------------------------------------------------------------------------------
+
+
+def test_a_ping_every_half_minute() -> None:
+    connection = Connection()
+    play(connection, f"0 .. open\n{pings(30, 300)}")
+    assert connection.counts.pings == 10
+
+
+def test_no_pong() -> None:
+    play(
+        Connection(),
+        """
+        0     .. open
+        30    << ping
+        41    -- hang up: no pong for 10 s
+        60    .. wait
+        """,
+    )
+
+
+def test_data_flows_and_no_pong_comes_all_the_same() -> None:
+    play(
+        Connection("A"),
+        """
+        0     .. open
+        0     << subscribe A
+        0.1   >> ack A
+        10    >> data A 1
+        10    -- states A 1
+        20    >> data A 2
+        20    -- states A 2
+        30    << ping
+        30.5  >> data A 3
+        30.5  -- states A 3
+        38    >> data A 4
+        38    -- states A 4
+        41    -- hang up: no pong for 10 s
+        """,
+    )
+
+
+def test_a_late_pong_within_its_time_will_do() -> None:
+    play(Connection(), "0 .. open\n30 << ping\n39.9 >> pong\n60 << ping\n60.1 >> pong")
+
+
+def test_a_silent_stream_is_taken_down_and_up_again() -> None:
+    connection = Connection("A", "B", "C")
+    play(
+        connection,
+        """
+        0     .. open
+        0     << subscribe A
+        0     << subscribe B
+        0     << subscribe C
+        0.1   >> ack A
+        0.1   >> ack B
+        0.1   >> ack C
+        10    >> data A 1
+        10    -- states A 1
+        10    >> data B 1
+        10    -- states B 1
+        16    -- ended C: silent
+        16    << unsubscribe C
+        16.1  >> unack C
+        16.1  << subscribe C
+        16.2  >> ack C
+        16.3  >> data C 2
+        16.3  -- states C 2
+        """,
+    )
+    assert connection.counts.resubscribed == 1
+
+
+def test_a_connection_is_given_up_when_most_streams_are_silent() -> None:
+    play(
+        Connection("A", "B", "C"),
+        """
+        0     .. open
+        0     << subscribe A
+        0     << subscribe B
+        0     << subscribe C
+        0.1   >> ack A
+        0.1   >> ack B
+        0.1   >> ack C
+        10    >> data A 1
+        10    -- states A 1
+        16    -- hang up: 2 of 3 streams silent for 15 s
+        """,
+    )
+
+
+def test_an_unanswered_subscribe_is_repeated_and_its_late_answer_is_taken() -> None:
+    connection = Connection("A", "B", limits=LedgerLimits(users=1))
+    play(
+        connection,
+        """
+        0     .. open
+        0     << subscribe A
+        10    -- ended A: unanswered
+        20    << subscribe A
+        20.5  >> data A 1
+        20.5  -- states A 1
+        """,
+    )
+    assert connection.standing("A") is Standing.CONFIRMED
+
+
+def test_unsubscribes_that_stay_unanswered_end_the_connection() -> None:
+    play(
+        Connection("A", limits=LedgerLimits(users=1)),
+        f"""
+        0     .. open
+        0     << subscribe A
+        0.1   >> ack A
+        5     .. want B
+        5     -- ended A: given up
+        5     << unsubscribe A
+        15    -- ended A: unanswered
+        15    << unsubscribe A
+        25    -- ended A: unanswered
+        25    << unsubscribe A
+        {pings(30, 30)}
+        35    -- ended A: unanswered
+        35    << unsubscribe A
+        36    -- hang up: unsubscribes go unanswered
+        """,
+    )
+
+
+# -- the message limit -------------------------------------------------------------------------------------
+
+
+def test_with_the_messages_of_a_minute_spent_subscribes_wait_and_the_ping_still_goes() -> None:
+    connection = Connection("A", "B", "C", "D", messages=4)
+    play(
+        connection,
+        """
+        0     .. open
+        0     << subscribe A
+        0     << subscribe B
+        0     << subscribe C
+        0.1   >> ack A
+        0.1   >> ack B
+        0.1   >> ack C
+        12    >> data A 1
+        12    -- states A 1
+        12    >> data B 1
+        12    -- states B 1
+        12    >> data C 1
+        12    -- states C 1
+        24    >> data A 2
+        24    -- states A 2
+        24    >> data B 2
+        24    -- states B 2
+        24    >> data C 2
+        24    -- states C 2
+        30    << ping
+        30.1  >> pong
+        36    >> data A 3
+        36    -- states A 3
+        36    >> data B 3
+        36    -- states B 3
+        36    >> data C 3
+        36    -- states C 3
+        48    >> data A 4
+        48    -- states A 4
+        48    >> data B 4
+        48    -- states B 4
+        48    >> data C 4
+        48    -- states C 4
+        60    >> data A 5
+        60    -- states A 5
+        60    >> data B 5
+        60    -- states B 5
+        60    >> data C 5
+        60    -- states C 5
+        62    << ping
+        62    << subscribe D
+        62.1  >> pong
+        """,
+    )
+    assert connection.counts.sent == 6
+
+
+def test_the_message_limit_is_one_for_all_connections() -> None:
+    connection = Connection("A", "B", messages=3)
+    play(
+        connection,
+        """
+        0     .. open
+        0     << subscribe A
+        0     << subscribe B
+        1     .. open
+        5     .. wait
+        """,
+    )
+
+
+def test_the_upstreams_own_word_on_too_many_messages() -> None:
+    connection = Connection("A")
+    play(
+        connection,
+        f"""
+        0     .. open
+        0     << subscribe A
+        0.1   >> error Cannot send more than 2000 messages per minute.
+        {pings(30, 60)}
+        61    << subscribe A
+        """,
+    )
+    assert connection.counts.refused == 0
+
+
+def test_a_subscription_nobody_pushes_accounts_for_is_none_of_the_scripts_business() -> None:
+    """A stream without a user ends without a word about accounts."""
+    connection = Connection()
+    trades = Subscription({"type": "trades", "coin": "ETH"})
+    connection.ledger.want([trades], 0.0)
+    session = Session(
+        connection.ledger, connection.health, connection.messages, connection.counts, ping_interval_s=30.0
+    )
+    session.opened(0.0)
+    assert session.due(0.0) == [b'{"method":"subscribe","subscription":{"type":"trades","coin":"ETH"}}']
+    session.receive(
+        b'{"channel":"error","data":"Invalid subscription {\\"type\\":\\"trades\\",\\"coin\\":\\"ETH\\"}"}',
+        1.0,
+    )
+    assert connection.counts.refused == 1
+    assert session.take_ended() is None
