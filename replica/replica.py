@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 
+LATE_AFTER_S = 2.0
+"""A push may take this long on its way, the upstream's rendering included, and count as new on arrival."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaSettings:
@@ -211,8 +214,9 @@ class Replica:
         state = read_answer(dex, answer.body) if answer.status == 200 else None
         if state is None:
             return Fetched(answer, None)
-        self.upstream_clock.observe(state.time, self.clock.wall())
-        self.store.apply(AccountFetched(user, state, started), self.clock.monotonic())
+        now = self.clock.monotonic()
+        self.upstream_clock.observe(state.time, now)
+        self.store.apply(AccountFetched(user, state, started), now)
         return Fetched(answer, self.store.get(user, dex))
 
     async def forward_info(self, type_: str, body: bytes, content_type: str) -> Answer:
@@ -267,9 +271,13 @@ class Replica:
         )
 
     def _apply(self, event: AccountStates | FollowingEnded, now: float) -> None:
-        self.store.apply(event, now)
+        late_s = 0.0
         if isinstance(event, AccountStates) and event.states:
-            self.upstream_clock.observe(max(state.time for state in event.states), self.clock.wall())
+            time_ms = max(state.time for state in event.states)
+            self.upstream_clock.observe(time_ms, now)
+            if self.settings.bounds.frozen_after_s:
+                late_s = max(0.0, self.upstream_clock.lag_s(time_ms, now) - LATE_AFTER_S)
+        self.store.apply(event, now, late_s=late_s)
 
     def __repr__(self) -> str:
         return f"<Replica of {self.feed!r} {self.store!r} {self.weight!r} {self.readiness!r}>"

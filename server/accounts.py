@@ -85,15 +85,15 @@ class Accounts:
         dex: str,
         asked: Asked,
         *,
-        body: bytes | None = None,
         wait_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Found | Answer:
         """Get a state that memory can't answer as it is (`Asked.from_memory` said no).
 
-        `body` is what to send upstream; ours where the client's would not do. Returns the upstream's own
-        answer where that is no state (an unknown dex). Raises `NotHeld`, `NotThereYet`, and the replica's
-        errors where no stale state may stand in.
+        Asks with a request of our own making: what is remembered under a user and dex must be the answer to
+        just that, whatever else a client's body says. Returns the upstream's own answer where that is no
+        state (an unknown dex). Raises `NotHeld`, `NotThereYet`, and the replica's errors where no stale
+        state may stand in.
         """
         held = self._store.get(user, dex)
         if asked.directives.only_if_cached:
@@ -106,9 +106,10 @@ class Accounts:
             fetched, joined = await self._flights.run(
                 (user, dex),
                 lambda: self._replica.fetch_account(
-                    user, dex, body or request_body(user, dex), wait_s=wait_s, deadline_s=deadline_s
+                    user, dex, request_body(user, dex), wait_s=wait_s, deadline_s=deadline_s
                 ),
-                started_after=asked.after,
+                # An answer is as old as its question: a shared one must not be older than asked for.
+                started_after=max(asked.after, asked.now - asked.directives.max_age_s),
             )
         except ReplicaError:
             held = self._store.get(user, dex)

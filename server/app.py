@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import math
 import signal
 import socket
 import sys
@@ -64,8 +65,9 @@ class Program:
             tap=tap,
         )
         # Nothing served is older than this: a longer memory of writes would hold nobody to anything.
-        oldest_served_s = max(settings.stale_if_error_s, settings.account_ttl_s, settings.account_live_s)
-        floors = Floors(keep_s=oldest_served_s + settings.batch_deadline_s + 1.0)
+        frozen_s = settings.frozen_after_s or math.inf
+        oldest_s = max(settings.stale_if_error_s, settings.account_ttl_s, settings.account_live_s, frozen_s)
+        floors = Floors(keep_s=oldest_s + settings.batch_deadline_s + 1.0)
         self.info = Info(self.replica, floors, info_settings(settings))
         self.exchange = Exchange(self.replica, floors, exchange_policy(settings))
         self.front = Front(

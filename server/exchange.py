@@ -88,8 +88,8 @@ class Exchange:
         """The upstream's clock, rather too late than too early."""
         # The estimate is a lower bound: it lags as much as every state did that it was made of. Our own
         # clock does not; should that be ahead, a floor set by it costs one read of the upstream.
-        wall = self._replica.clock.wall()
-        return max(int(wall * 1000), self._replica.upstream_clock.now_ms(wall))
+        clock = self._replica.clock
+        return max(int(clock.wall() * 1000), self._replica.upstream_clock.now_ms(clock.monotonic()) or 0)
 
     def _raise_floor(self, client: str) -> int:
         # The upstream answers after the block with the action was committed, so its clock now is past the

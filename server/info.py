@@ -92,7 +92,7 @@ class Info:
         floors = self._floors.of(client, directives.not_before_ms, now)
         asked = Asked(now, directives, floors)
         if type_ == "clearinghouseState":
-            return self._clearinghouse_state(request, body, asked)
+            return self._clearinghouse_state(request, asked)
         if type_ == "batchClearinghouseStates":
             return self._batch.begin(request, asked)
         if type_ in self._denied:
@@ -104,7 +104,7 @@ class Info:
     # -- one account -----------------------------------------------------------------------------------
 
     def _clearinghouse_state(
-        self, request: dict[str, object], body: bytes, asked: Asked
+        self, request: dict[str, object], asked: Asked
     ) -> Reply | Coroutine[Any, Any, Reply]:
         user = request.get("user")
         dex = request.get("dex")
@@ -118,11 +118,11 @@ class Info:
         held = self._store.get(user, dex)
         if held is not None and asked.from_memory(held):
             return _state_reply(held, MEMORY, asked.now)
-        return self._obtain(user, dex, body, asked)
+        return self._obtain(user, dex, asked)
 
-    async def _obtain(self, user: str, dex: str, body: bytes, asked: Asked) -> Reply:
+    async def _obtain(self, user: str, dex: str, asked: Asked) -> Reply:
         try:
-            found = await self._accounts.obtain(user, dex, asked, body=body)
+            found = await self._accounts.obtain(user, dex, asked)
         except NotHeld:
             return NOT_HELD
         except NotThereYet as error:

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     cache_max_states: Count = 100_000
     """Most account states kept in memory."""
     frozen_after_s: SecondsOrZero = 15.0
-    """A feed whose states' own time stands still this long is not live; 0 = never."""
+    """A state whose own time stands still this long is not live; 0 = times are not judged (a recording)."""
 
     # The upstream's limits, 0 = no limit
     upstream_users: CountOrZero = 10

@@ -19,7 +19,8 @@ class Bounds:
 
     `live_s`: a fed state is live for this long after its push (just above the feed's own cadence of 5 s).
     `ttl_s`: a fetched state is served from memory for this long.
-    `frozen_after_s`: pushes that repeat one `time` for longer no longer keep a state live.
+    `frozen_after_s`: pushes that repeat one `time` for longer no longer keep a state live; 0 also for an
+    upstream whose times mean nothing (a recording), so that they are not judged late either.
     `cached_states`: how many states nobody feeds are kept; the longest unrefreshed go first.
     """
 
@@ -88,16 +89,19 @@ class Store:
 
     # -- the only mutation -----------------------------------------------------------------------------
 
-    def apply(self, event: Event, now: float) -> None:
-        """Take in one event. `now` is our monotonic clock."""
+    def apply(self, event: Event, now: float, *, late_s: float = 0.0) -> None:
+        """Take in one event. `now` is our monotonic clock.
+
+        `late_s`: how much longer than usual a push was on its way. Its states are that much older.
+        """
         if isinstance(event, AccountStates):
-            self._pushed(event, now)
+            self._pushed(event, now, now - late_s)
         elif isinstance(event, AccountFetched):
             self._fetched(event, now)
         else:
             self._ended(event)
 
-    def _pushed(self, event: AccountStates, now: float) -> None:
+    def _pushed(self, event: AccountStates, now: float, heard: float) -> None:
         user = event.user
         if user not in self._followed:
             self._followed.add(user)
@@ -109,8 +113,8 @@ class Store:
             held = self._newest(user, state, now)
             if held is None:
                 continue
-            held.received = now
-            live_until = now + live_s
+            held.received = heard
+            live_until = heard + live_s
             if frozen_s and held.advanced + frozen_s < live_until:
                 live_until = held.advanced + frozen_s
             held.live_until = live_until

@@ -81,8 +81,13 @@ class Feed:
     def want(self, subscriptions: Iterable[Subscription]) -> None:
         """Follow exactly these from now on."""
         now = self._clock.monotonic()
-        self._wanted = tuple(subscriptions)
+        before, self._wanted = self._wanted, tuple(subscriptions)
         self._ledger.want(self._wanted, now)
+        # Here and not with the unsubscribe: the connection may be lost before that goes.
+        kept = set(self._wanted)
+        given_up = tuple(stream.user for stream in before if stream.user and stream not in kept)
+        if given_up:
+            self._apply(FollowingEnded(given_up, "given up"), now)
         if self._session is not None:
             self._session.wanted_changed(now)
 
@@ -145,13 +150,15 @@ class Feed:
                 reason = session.verdict(now)
                 if reason is not None:
                     return reason
+                frames = session.due(now)
+                # Before sending, which may take a while: what arrives meanwhile is newer than this.
+                self._report_ended(session)
                 # A peer that stops reading must not keep this loop from its verdict.
                 async with asyncio.timeout(self._settings.pong_timeout_s):
-                    for frame in session.due(now):
+                    for frame in frames:
                         if self._tap is not None:
                             self._tap.sent(frame)
                         await socket.send(frame, text=True)
-                self._report_ended(session)
                 await asyncio.wait([reader], timeout=TICK_S)
             return reader.result()
         finally:

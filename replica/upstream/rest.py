@@ -55,7 +55,6 @@ class Rest:
     async def open(self) -> None:
         self._session = aiohttp.ClientSession(
             connector=self._make_connector(self._connections, self._idle),
-            auto_decompress=False,
             headers=HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             # `connect` bounds the wait for a free connection of the pool too.
@@ -97,10 +96,8 @@ class Rest:
                     allow_redirects=False,
                 ) as response,
             ):
-                if (response.content_length or 0) > MAX_ANSWER_BYTES:
-                    raise UpstreamUnavailable("answer too large")
                 return Answer(
-                    response.status, await response.read(), response.headers.get("Content-Type", "")
+                    response.status, await _whole(response), response.headers.get("Content-Type", "")
                 )
         except aiohttp.ConnectionTimeoutError as error:
             raise UpstreamTimeout(f"no connection within {self._connect_timeout:g} s", sent=False) from error
@@ -110,6 +107,23 @@ class Rest:
             raise UpstreamTimeout(f"no answer within {deadline_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnavailable(str(error) or type(error).__name__) from error
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body, but no more of it than we are ready to hold."""
+    length = response.content_length
+    if length is not None and length <= MAX_ANSWER_BYTES and "Content-Encoding" not in response.headers:
+        return await response.read()
+    if length is None or length <= MAX_ANSWER_BYTES:
+        # How long it is, or will be when unpacked, is known at its end alone.
+        body = bytearray()
+        async for part in response.content.iter_any():
+            body += part
+            if len(body) > MAX_ANSWER_BYTES:
+                break
+        else:
+            return bytes(body)
+    raise UpstreamUnavailable("answer too large")
 
 
 def _tcp(connections: int, idle_s: float) -> aiohttp.BaseConnector:

@@ -155,16 +155,30 @@ async def test_frozen_time_is_not_live() -> None:
     async with running(ALICE, frozen_after_s=15) as world:
         upstream = world.upstream
         upstream.freeze_time()
-        await asyncio.sleep(10)
+        await asyncio.sleep(6)
         assert await reads(world) == "memory"
         pushes = upstream.pushes
-        await asyncio.sleep(11)
+        await asyncio.sleep(6)
         assert upstream.pushes > pushes
         assert await reads(world) == "upstream"
         upstream.thaw_time()
         await asyncio.sleep(6)
         held = world.store.table("")[ALICE]
         assert held.live(asyncio.get_running_loop().time())
+
+
+async def test_a_lag_that_creeps_in_is_seen() -> None:
+    async with running(ALICE) as world:
+        # Each push comes one second later than the one before, so that none of them is ever missing.
+        for late in range(1, 9):
+            world.upstream.delay(float(late))
+            await asyncio.sleep(5)
+            held = world.store.table("")[ALICE]
+            if held.live(asyncio.get_running_loop().time()):
+                assert world.upstream.now_ms() - held.as_of < (6 + 2) * 1000 + 100, f"{late} s late"
+        assert not held.live(asyncio.get_running_loop().time())
+        # Nobody pays for it but with a read: the answer is current.
+        assert await reads(world) == "upstream"
 
 
 async def test_an_older_push_never_goes_back() -> None:

@@ -90,16 +90,18 @@ async def test_a_batch_shares_the_calls_of_others() -> None:
         assert single.body in batch.body
 
 
-@pytest.mark.parametrize("directive", ["no-cache", "max-age=0", "max-age=1"])
-async def test_a_batch_is_satisfied_with_a_call_already_under_way(directive: str) -> None:
+@pytest.mark.parametrize(("directive", "calls"), [("no-cache", 2), ("max-age=1", 2), ("max-age=0", 3)])
+async def test_a_batch_joins_a_call_under_way_unless_that_is_too_old_for_it(
+    directive: str, calls: int
+) -> None:
     async with running() as world:
         world.upstream.latency_s = 0.5
         single = asyncio.create_task(world.state(CAROL, cache_control=directive))
         await asyncio.sleep(0.2)
         batch = await world.batch([CAROL, DAVE], cache_control=directive)
         assert batch.failed == []
-        assert (await single).body in batch.body
-        assert world.upstream.calls() == 2
+        assert ((await single).body in batch.body) == (calls == 2)
+        assert world.upstream.calls() == calls
 
 
 async def test_a_batch_gets_what_it_asked_for_without_a_ttl() -> None:

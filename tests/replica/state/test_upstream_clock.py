@@ -8,14 +8,24 @@ from replica.state.upstream_clock import UpstreamClock
 WALL = 1_771_587_392.0
 
 
-def test_before_any_state_it_is_our_own_clock() -> None:
-    assert UpstreamClock().now_ms(WALL) == int(WALL * 1000)
+def test_before_any_state_nothing_is_known() -> None:
+    assert UpstreamClock().now_ms(WALL) is None
+    assert UpstreamClock().lag_s(int(WALL * 1000), WALL) == 0.0
 
 
 def test_states_without_a_time_tell_nothing() -> None:
     clock = UpstreamClock()
     clock.observe(0, WALL)
-    assert clock.now_ms(WALL) == int(WALL * 1000)
+    assert clock.now_ms(WALL) is None
+
+
+def test_a_state_is_late_against_the_least_delayed_one() -> None:
+    clock = UpstreamClock()
+    for second, delay_ms in ((0, 300), (5, 2300), (10, 4300)):
+        time_ms = int((WALL + second) * 1000) - delay_ms
+        clock.observe(time_ms, WALL + second)
+        assert abs(clock.lag_s(time_ms, WALL + second) - (delay_ms - 300) / 1000) < 0.002
+    assert clock.lag_s(0, WALL) == 0.0
 
 
 def test_the_least_delayed_state_tells_best() -> None:
@@ -57,5 +67,7 @@ def test_never_later_than_the_upstream_is_and_never_earlier_than_its_last_state(
         upstream_ms = wall * 1000 + skew_ms
         time_ms = int(upstream_ms - delay_ms)
         clock.observe(time_ms, wall)
-        assert time_ms - 1 <= clock.now_ms(wall) <= upstream_ms
+        told = clock.now_ms(wall)
+        assert told is not None
+        assert time_ms - 1 <= told <= upstream_ms
     assert len(clock._best) <= clock.SPAN_S / 10 + 2
