@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from server.devnode.engine.funding import fund
 from server.devnode.engine.lifecycle import cancel_all
+from server.devnode.engine.liquidation import liquidate_all
 from server.devnode.engine.makers import Makers, walk
+from server.devnode.engine.order_actions import Look
 from server.devnode.engine.state import Ground
 from server.devnode.engine.triggers import fire_all
+from server.devnode.engine.twaps import slice_all
 
 DAY_MS = 86_400_000
 MAX_SCHEDULED = 10  # scheduled cancels that may trigger in a UTC day
 
 
-def block(ground: Ground, makers: Makers) -> None:
+def block(ground: Ground, makers: Makers, look: Look) -> None:
     """Everything that is due at `state.now`, in a fixed order."""
     _scheduled_cancels(ground)
     walk(ground, makers)
+    fund(ground)
     fire_all(ground)
+    slice_all(ground, look)
+    liquidate_all(ground, look)
 
 
 def _scheduled_cancels(ground: Ground) -> None:

@@ -16,6 +16,7 @@ from server.devnode.engine import (
     settings_actions,
     snapshots,
     transfers,
+    twaps,
 )
 from server.devnode.engine.account import Account
 from server.devnode.engine.events import Event
@@ -92,6 +93,8 @@ class Engine(Reads):
             ),
             "cancel": order_actions.cancels,
             "cancelByCloid": order_actions.cancels,
+            "twapOrder": lambda g, account, action: twaps.order(g, account, action, self._look),
+            "twapCancel": twaps.cancel,
             "scheduleCancel": order_actions.schedule_cancel,
             "updateLeverage": settings_actions.update_leverage,
             "updateIsolatedMargin": settings_actions.update_isolated_margin,
@@ -193,7 +196,7 @@ class Engine(Reads):
         """A block without an action: everything that has come due by `now_ms` happens."""
         self.journal.append(("advance", (now_ms,)))
         self._tick(now_ms)
-        clock.block(self.ground, self._makers)
+        clock.block(self.ground, self._makers, self._look)
 
     def credit(self, address: str, usd: int, now_ms: int | None = None) -> None:
         """Put micro-USD into an account's perps, which is born if it is new."""

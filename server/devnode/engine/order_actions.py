@@ -162,7 +162,8 @@ def _modify(ground: Ground, account: Account, row: Action, look: Look) -> Status
     if old is None or old.terms.asset != spec.inst.asset:
         return {"error": refusals.DEAD_ORDER}
     was = old.terms
-    children, siblings = old.children, old.siblings
+    children = tuple(oid for oid in old.children if _waits(account, oid))
+    siblings = old.siblings
     for oid in children:  # they belong to the new one
         account.orders[oid].place = "moved"
     waited = old.place == "parent"
@@ -172,7 +173,7 @@ def _modify(ground: Ground, account: Account, row: Action, look: Look) -> Status
         account,
         spec,
         builder=was.builder,
-        children=was.children,
+        children=tuple(child for child in was.children if child.oid in children),
         is_position_tpsl=was.is_position_tpsl and bool(spec.tpsl),
     )
     for oid in children:
@@ -187,10 +188,15 @@ def _modify(ground: Ground, account: Account, row: Action, look: Look) -> Status
             account.orders.pop(oid, None)
         return {"error": f"Error placing new order during modify: {status['error']}"}
     fresh = account.orders.get(terms.oid)
-    if fresh is not None:
+    if fresh is not None and spec.tpsl:
         fresh.siblings = siblings
         _replace(account, was.oid, terms.oid)
     return status
+
+
+def _waits(account: Account, oid: int) -> bool:
+    child = account.orders.get(oid)
+    return child is not None and child.place == "parent"
 
 
 def _replace(account: Account, old: int, new: int) -> None:

@@ -145,8 +145,9 @@ def run(
 def _end_rest(ground: Ground, account: Account, order: Order, status: str) -> None:
     ground.tell(order.terms, order.left, status)
     for oid in order.children:
-        child = account.orders.pop(oid, None)
-        if child is not None:
+        child = account.orders.get(oid)
+        if child is not None and child.place == "parent":
+            del account.orders[oid]
             ground.tell(child.terms, child.left, "canceled")
 
 
@@ -218,7 +219,7 @@ def _place_trigger(ground: Ground, account: Account, spec: Spec, terms: Terms) -
     mark = ground.state.marks[spec.inst.asset]
     if mark >= spec.trigger_px if spec.triggers_above else mark <= spec.trigger_px:
         return reject(ground, terms, refusals.BAD_TRIGGER)
-    order = Order(terms, terms.lots)
+    order = Order(terms, terms.lots, children=tuple(child.oid for child in terms.children))
     ground.tell(terms, terms.lots, "open")
     arm(ground, account, spec.inst, order)
     if terms.is_position_tpsl:

@@ -9,6 +9,7 @@ from server.devnode.clearinghouse import Core, Funding, Position
 from server.devnode.engine.account import Pool
 from server.devnode.engine.book import LevelView
 from server.devnode.engine.events import OrderStatus
+from server.devnode.engine.funding import rate
 from server.devnode.engine.listing import Instrument
 from server.devnode.engine.margin import free, leverage_of
 from server.devnode.engine.matching import reducible
@@ -59,6 +60,19 @@ class Reads:
             for asset, inst in self._ground.instruments.items()
             if inst.dex == dex and not inst.is_spot
         }
+
+    def funding_rate(self, coin: str) -> str:
+        """What the next hour would cost a long, were it now. Raises `KeyError`."""
+        asset = self._ground.listing.by_coin[coin].asset
+        state = self._ground.state
+        return number(rate(state.marks[asset], state.oracles[asset]), 10)
+
+    def open_interest(self, coin: str) -> int:
+        """Lots held long, which are those held short. Raises `KeyError`."""
+        inst = self._ground.listing.by_coin[coin]
+        pools = (account.pools.get(inst.dex) for account in self._ground.state.accounts.values())
+        held = (pool.holdings.get(inst.asset) for pool in pools if pool is not None)
+        return sum(holding.lots for holding in held if holding is not None and holding.lots > 0)
 
     def spot_marks(self) -> Mapping[str, int]:
         state = self._ground.state

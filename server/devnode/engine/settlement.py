@@ -68,9 +68,12 @@ def settle_perp_side(
     pool = account.pool(inst.dex)
     holding = holding_of(account, pool, inst)
     ntl = abs(signed) * px
-    fee, extra = perp_fee(inst, ntl, crossed, terms.builder[1] if terms.builder else 0)
+    taken_over = why.liquidation is not None and why.liquidation.method == "backstop"
+    fee = extra = 0
+    if not taken_over:
+        fee, extra = perp_fee(inst, ntl, crossed, terms.builder[1] if terms.builder else 0)
     after = preview or traded(holding, pool.cash, signed, px, fee)
-    start = holding.lots
+    start, was_cross = holding.lots, holding.raw is None
     book_perp(ground, account, pool, inst, holding, after)
     ground.pool(FEES, inst.dex).cash += fee - extra
     if terms.builder and extra:
@@ -87,7 +90,7 @@ def settle_perp_side(
             abs(signed),
             signed > 0,
             start,
-            direction(start, signed),
+            _liquidated(was_cross, start) if taken_over and crossed else direction(start, signed),
             after.closed_pnl,
             state.hash,
             terms.oid,
@@ -101,6 +104,11 @@ def settle_perp_side(
             why.liquidation,
         )
     )
+
+
+def _liquidated(is_cross: bool, start: int) -> str:
+    """The `dir` of who loses a position to the liquidator."""
+    return f"Liquidated {'Cross' if is_cross else 'Isolated'} {'Long' if start > 0 else 'Short'}"
 
 
 def settle_spot_side(

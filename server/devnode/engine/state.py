@@ -51,7 +51,6 @@ class State:
     books: dict[int, Book] = field(default_factory=dict)
     oracles: dict[int, int] = field(default_factory=dict)
     marks: dict[int, int] = field(default_factory=dict)
-    rates: dict[int, tuple[int, int]] = field(default_factory=dict)  # premium samples: sum, number
     triggers: dict[int, dict[int, Order]] = field(default_factory=dict)  # by asset and oid
     twaps: dict[int, Twap] = field(default_factory=dict)
     drifts: dict[int, Drift] = field(default_factory=dict)
