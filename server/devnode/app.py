@@ -25,6 +25,7 @@ from server.devnode.subscriptions import Post, post_answer
 from server.devnode.world import Source
 
 _BODY_BYTES = 2 * 1024 * 1024  # the stock limit of the exchange's web framework
+_SAVED_BYTES = 512 * 1024 * 1024  # a whole world, to be loaded
 _EMPTY = Answer(404, b"", "")
 _NOT_ALLOWED = Answer(405, b"", "")
 _TOO_LARGE = Answer(413, b"length limit exceeded", "text/plain")
@@ -137,11 +138,14 @@ class App:
     async def _answer(self, scope: Scope, path: str, receive: Receive) -> Answer | None:
         """The answer to send; None when the connection was dealt with already."""
         if path.startswith("/dev/"):
-            content = await _read(receive)
+            peer = scope.get("extensions", {}).get("devnode.peer", {}).get("ip", "unknown")
+            refusal = self.dev.refusal((peer, client_ip(scope)), scope["headers"])
+            if refusal is not None:
+                return refusal
+            content = await _read(receive, _SAVED_BYTES)
             if content is None:
                 return _TOO_LARGE
-            ip, name = client_ip(scope), path.removeprefix("/dev/")
-            return await self.dev.answer(ip, scope["headers"], scope["method"], name, content)
+            return await self.dev.answer(scope["method"], path.removeprefix("/dev/"), content)
         if path not in ("/info", "/exchange"):
             return _EMPTY
         if scope["method"] != "POST":
@@ -197,14 +201,14 @@ class App:
         return answer
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read(receive: Receive, most: int = _BODY_BYTES) -> bytes | None:
     """The whole body, or None when it is too large. Of a client that goes away, what there was."""
     parts, size = [], 0
     while True:
         message: Message = await receive()
         part = message.get("body", b"")
         size += len(part)
-        if size > _BODY_BYTES:
+        if size > most:
             return None
         parts.append(part)
         if not message.get("more_body", False):

@@ -7,7 +7,16 @@ import binascii
 import math
 from typing import Any
 
-from server.devnode.abilities import Funds, Resets, Reverts, Saves, SetsMarks, SetsOracles, Unsupported
+from server.devnode.abilities import (
+    Advances,
+    Funds,
+    Resets,
+    Reverts,
+    Saves,
+    SetsMarks,
+    SetsOracles,
+    Unsupported,
+)
 from server.devnode.clock import Clock
 from server.devnode.faults import Faults
 from server.devnode.feeds import Feeds
@@ -66,6 +75,7 @@ class Controls:
         before = self._left_ms
         self._make(blocks, least=0)
         self.clock.advance(left - before)
+        self._reach()
         self._left_ms = left
         self._tell(quietly)
 
@@ -74,7 +84,16 @@ class Controls:
             raise ValueError(f"{blocks} blocks at once, from {least} to {MOST_BLOCKS} can be made")
         for _ in range(blocks):
             self.clock.advance(self._tick_ms)
-            self.source.tick()
+            self._tick()
+
+    def _tick(self) -> None:
+        """Make the block of this moment."""
+        self._reach()
+        self.source.tick()
+
+    def _reach(self) -> None:
+        if isinstance(self.source, Advances):
+            self.source.advance(self.clock.now_ms())
 
     # -- the truth -------------------------------------------------------------------------------------
 
@@ -158,6 +177,7 @@ class Controls:
 
     def _changed(self, quietly: bool) -> None:
         self.clock.advance(1)
+        self._reach()
         self._tell(quietly)
 
     def _tell(self, quietly: bool) -> None:

@@ -45,14 +45,20 @@ class Dev:
         self.verbs = {call.__name__: _verb(call) for call in verbs}
         self._looks = looks
 
-    async def answer(
-        self, ip: str, headers: Iterable[tuple[bytes, bytes]], method: str, name: str, body: bytes
-    ) -> Answer:
-        """Answer `/dev/<name>`. What a verb returns is in `result`."""
-        if not is_loopback(ip):
-            return _said(403, f"/dev/ is for this machine alone, not for {ip[:60]}")
+    def refusal(self, ips: Iterable[str], headers: Iterable[tuple[bytes, bytes]]) -> Answer | None:
+        """The answer to who is not let in, whatever they want; None for those who are.
+
+        `ips` are the addresses of the client: the socket's, and the one that a proxy names.
+        """
+        for ip in ips:
+            if not is_loopback(ip):
+                return _said(403, f"/dev/ is for this machine alone, not for {ip[:60]}")
         if any(header == b"origin" for header, _ in headers):
             return _said(403, "/dev/ is not for web pages")
+        return None
+
+    async def answer(self, method: str, name: str, body: bytes) -> Answer:
+        """Answer `/dev/<name>`. What a verb returns is in `result`."""
         if name in self._looks:
             if method != "GET":
                 return _said(405, f"/dev/{name} is for GET")

@@ -129,13 +129,14 @@ class Devnode(Controls):
 
     def drop_sockets(self) -> int:
         """Cut every websocket, without a goodbye. Returns how many there were."""
-        return self._cut([one for one in self._connections() if isinstance(one, WebSocketProtocol)])
+        sockets = [one for one in self._connections() if isinstance(one, WebSocketProtocol)]
+        self.stats.dropped["fault"] += len(sockets)
+        return self._cut(sockets)
 
     def abort(self) -> int:
         """Cut every connection there is, but those of the controls."""
-        return self._cut(
-            [one for one in self._connections() if not (isinstance(one, HttpProtocol) and one.controls)]
-        )
+        others = [one for one in self._connections() if isinstance(one, HttpProtocol) and not one.controls]
+        return self.drop_sockets() + self._cut(others)
 
     def hang_up_idle(self) -> int:
         """Close the connections on which no request is under way, as any server does after a while."""
@@ -199,7 +200,7 @@ class Devnode(Controls):
             due = max(due + self._tick_s, loop.time())
             await asyncio.sleep(due - loop.time())
             if not self.clock.paused:
-                self.source.tick()
+                self._tick()
 
 
 class _Server(uvicorn.Server):

@@ -22,7 +22,7 @@ class Stats:
     frames: Counter[str] = field(default_factory=Counter)  # data frames by channel
     connections: int = 0  # websocket connections accepted
     refused_connections: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)  # connections cut by us: "idle" or "slow"
+    dropped: Counter[str] = field(default_factory=Counter)  # cut by us: "idle", "slow" or "fault"
 
     def count(self, counter: Counter[str], kind: object) -> None:
         """Count something a client named."""

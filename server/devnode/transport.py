@@ -26,7 +26,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {"devnode.transport": {"transport": self.transport}}
+        self.scope["extensions"] = {
+            "devnode.transport": {"transport": self.transport},
+            # Whoever the headers say it comes from.
+            "devnode.peer": {"ip": self.client[0] if self.client else "unknown"},
+        }
 
     @property
     def idle(self) -> bool:

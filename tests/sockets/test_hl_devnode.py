@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,14 @@ def test_sockets_are_pushed_to_and_dropped_and_the_door_is_shut(node: DevnodeCli
     node.accept_connections()
     assert node.info("meta")["universe"]
     assert node.abort() == node.hang_up_idle() == 0
+
+
+def test_a_proxy_on_this_machine_lets_nobody_in_from_elsewhere(node: DevnodeClient) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", int(node.url.rpartition(":")[2]), timeout=5)
+    with closing(connection):
+        connection.request("POST", "/dev/step", b"", {"X-Forwarded-For": "10.0.0.1"})
+        assert connection.getresponse().read() == b"/dev/ is for this machine alone, not for 10.0.0.1"
+    assert node.status()["time"] == T0
 
 
 def test_a_connection_that_idled_out_is_opened_again(node: DevnodeClient) -> None:

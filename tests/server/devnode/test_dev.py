@@ -103,8 +103,15 @@ async def test_only_this_machine_is_let_in(devnode: Start, ip: str, let_in: bool
     assert node.clock.paused is let_in
 
 
-async def asked(node: Devnode, ip: str, method: str, path: str) -> tuple[int, str]:
-    """Ask the application itself, as a client from that address."""
+async def test_a_proxy_on_this_machine_or_elsewhere_lets_nobody_in(devnode: Start) -> None:
+    node = await devnode(accounts=2)
+    for ip, peer in (("10.0.0.1", "127.0.0.1"), ("127.0.0.1", "10.0.0.1"), ("127.0.0.1", "unknown")):
+        assert (await asked(node, ip, "POST", "/dev/pause", peer=peer))[0] == 403
+    assert not node.clock.paused
+
+
+async def asked(node: Devnode, ip: str, method: str, path: str, peer: str = "::1") -> tuple[int, str]:
+    """Ask the application itself, as a client from that address, over a socket from `peer`."""
     sent: list[Any] = []
     scope = {
         "type": "http",
@@ -112,6 +119,7 @@ async def asked(node: Devnode, ip: str, method: str, path: str) -> tuple[int, st
         "path": path,
         "headers": [],
         "client": (ip, 5000) if ip else None,
+        "extensions": {"devnode.peer": {"ip": peer}},
     }
 
     async def receive() -> Any:
