@@ -4,71 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from replica import Clock, Phase, Recorder, RecorderSettings, Tap
-from server.app import Program
+from replica import Clock, Phase, Recorder, RecorderSettings, Rotation
 from server.devnode import Replay
-from server.settings import Settings
 from tests.upstream import FakeUpstream
-from tests.virtual import ALICE, BOB, connector, wall
-
-Phases = list[tuple[float, Phase]]
-States = dict[str, dict[str, bytes]]
-
-
-class Watch:
-    """When a replica came into which phase, in seconds since it was started."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.began = asyncio.get_running_loop().time()
-        self.phases: Phases = []
-        self.reasons: list[str] = []
-
-    async def run(self) -> None:
-        while True:
-            readiness = self.program.replica.assess()
-            if not self.phases or self.phases[-1][1] is not readiness.phase:
-                self.phases.append((asyncio.get_running_loop().time() - self.began, readiness.phase))
-                self.reasons.append(readiness.reasons[0] if readiness.reasons else "")
-            await asyncio.sleep(0.01)
-
-    async def until(self, seconds: float) -> None:
-        await asyncio.sleep(self.began + seconds - asyncio.get_running_loop().time())
-
-    def told(self) -> tuple[Phases, list[str], States]:
-        """All of it, once it has stopped: what memory holds is then what the last frame made of it."""
-        return self.phases, self.reasons, self.states()
-
-    def states(self) -> States:
-        store = self.program.replica.store
-        return {dex: {user: held.body for user, held in table.items()} for dex, table in store.tables.items()}
-
-
-@contextlib.asynccontextmanager
-async def watched(
-    base_url: str, *follow: str, tap: Tap | None = None, **settings: Any
-) -> AsyncIterator[Watch]:
-    program = Program(
-        Settings(**settings),
-        base_url=base_url,
-        follow=follow,
-        clock=Clock(monotonic=asyncio.get_running_loop().time, wall=wall),
-        random=Random(7 if tap is None else 1),
-        connector=connector,
-        tap=tap,
-    )
-    watch = Watch(program)
-    watching = asyncio.create_task(watch.run())
-    try:
-        await program.start()
-        yield watch
-    finally:
-        watching.cancel()
-        await asyncio.wait([watching])
-        await program.stop()
+from tests.virtual import ALICE, BOB, wall
+from tests.watch import Phases, States, Watch, watched
 
 
 async def record(
@@ -76,12 +18,13 @@ async def record(
     incident: Callable[[FakeUpstream, Watch], Awaitable[None]],
     *follow: str,
     prepare: Callable[[FakeUpstream], None] = lambda upstream: None,
+    **options: Any,
 ) -> tuple[Phases, list[str], States]:
     upstream = FakeUpstream(wall)
     prepare(upstream)
     await upstream.start()
     clock = Clock(monotonic=asyncio.get_running_loop().time, wall=wall)
-    recorder = Recorder(RecorderSettings(folder=folder), clock=clock)
+    recorder = Recorder(RecorderSettings(folder=folder, **options), clock=clock)
     recorder.open()
     try:
         async with watched(upstream.base_url, *follow, tap=recorder) as watch:
@@ -143,6 +86,25 @@ async def test_faster_it_ends_with_the_same_bytes_too(tmp_path: Path) -> None:
     _, _, states = await record(tmp_path, quiet_minute, ALICE, BOB)
     _, _, same = await replayed(tmp_path, 6.5, ALICE, BOB, speed=10.0)
     assert same == states
+
+
+async def test_what_rotation_left_of_it_is_replayed_from_there_on(tmp_path: Path) -> None:
+    rotation = Rotation(seconds=20.0, keep=2)
+    _, _, states = await record(tmp_path, quiet_minute, ALICE, BOB, rotation=rotation)
+    async with (
+        replaying(tmp_path) as (replay, said),
+        watched(f"http://127.0.0.1:{replay.port}", ALICE, BOB) as watch,
+    ):
+        assert replay.script.connected
+        assert 20.0 <= replay.script.length_s <= 40.0
+        await watch.until(replay.script.length_s + 1)
+        # Read in the first file, which is gone.
+        dexs = watch.program.replica.perp_dexs
+        assert dexs is not None
+        assert dexs.names == ("", "xyz")
+        assert len(said) == 1
+    assert watch.states() == states
+    assert [phase for _, phase in watch.phases] == [Phase.PENDING, Phase.READY]
 
 
 async def dropped_twice(upstream: FakeUpstream, watch: Watch) -> None:

@@ -50,7 +50,7 @@ class Answers:
             if pushed is not None and (
                 answered is None
                 or asked is None
-                or (answered.status == 200 and pushed[0] <= moment and not pushed[0] <= asked <= moment)
+                or (answered.status == 200 and _nearer(pushed[0], asked, moment))
             ):
                 return Outcome(ok(pushed[1]))
         if answered is not None:
@@ -70,6 +70,13 @@ class Answers:
         at, frame = timeline.find(moment)
         state = states_in(frame).get(request.dex)
         return None if state is None else (at, state)
+
+
+def _nearer(one: float, other: float, moment: float) -> bool:
+    """Whether `one` is chosen before `other`: the newest up to this moment, else the first later one."""
+    if one <= moment and other <= moment:
+        return one > other
+    return one < other
 
 
 def _outcome(answered: Answered) -> Outcome:

@@ -135,7 +135,8 @@ class Player:
         self.moment()
         if self._up or not self._drops:
             return None
-        for _, what in self._script.happenings[self._place :]:
+        for place in range(self._place, len(self._script.happenings)):
+            _, what = self._script.happenings[place]
             if isinstance(what, Refused):
                 return REFUSED_STATUS if what.status is None else what.status
             if isinstance(what, Up):
