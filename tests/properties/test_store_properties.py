@@ -90,8 +90,8 @@ class Feed(RuleBasedStateMachine):
         self.now += 0.001
         self.truth[dex, user].since.append(self.now)
 
-    @rule(user=users, which=st.dictionaries(dexes, back))
-    def push(self, user: str, which: dict[str, int]) -> None:
+    @rule(user=users, which=st.dictionaries(dexes, back), late=st.sampled_from([0.0, 0.0, 1.0, 7.0]))
+    def push(self, user: str, which: dict[str, int], late: float = 0.0) -> None:
         """A push, new or old, of some dexes: what is not in it, or is never pushed, is lost."""
         states = tuple(
             self.truth[dex, user].state(self.truth[dex, user].latest(n)) for dex, n in which.items()
@@ -102,7 +102,7 @@ class Feed(RuleBasedStateMachine):
             for state in states
             if (m := self.memory.get((state.dex, user))) is None or state.time >= m.state.time
         ]
-        self.apply(AccountStates(user, states), expected)
+        self.apply(AccountStates(user, states), expected, late)
         self.followed.add(user)
         self.cached = [key for key in self.cached if key[1] != user]
         for state in states:
@@ -110,9 +110,9 @@ class Feed(RuleBasedStateMachine):
             if key in expected:
                 self.remember(key, state)
                 memory = self.memory[key]
-                memory.pushed = self.now
+                memory.pushed = self.now - late
                 moving = not self.frozen or self.now < memory.advanced + self.frozen
-                assert self.live(*key) is moving, "a push just now, of a state that moves"
+                assert self.live(*key) is (moving and late < LIVE), "a push just now, of a state that moves"
             else:
                 assert self.live(*key) is live_before[state.dex], "a late push changes nothing"
 
@@ -187,11 +187,11 @@ class Feed(RuleBasedStateMachine):
 
     # -- what follows from it ------------------------------------------------------------------------------
 
-    def apply(self, event: Event, expected: list[Key]) -> None:
+    def apply(self, event: Event, expected: list[Key], late: float = 0.0) -> None:
         version, bodies = self.store.version, self.bodies()
         as_of = {key: self.store.tables[key[0]][key[1]].as_of for key in bodies}
         self.told.clear()
-        self.store.apply(event, self.now)
+        self.store.apply(event, self.now, late_s=late)
         assert self.told == [key for key in expected if key in self.watched]
         after = self.bodies()
         for dex, user in as_of.keys() & after.keys():

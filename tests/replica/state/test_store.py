@@ -120,6 +120,17 @@ def test_a_pushed_state_is_live_for_its_bound() -> None:
     assert not found.live(16.0) and not found.fresh(16.0)
 
 
+def test_a_push_that_came_late_is_that_much_older() -> None:
+    made = store()
+    made.apply(pushed(A, state(5)), 10.0, late_s=4.0)
+    assert held(made).received == 6.0
+    assert held(made).live(11.9) and not held(made).live(12.0)
+    made.apply(pushed(A, state(6)), 20.0, late_s=7.0)
+    assert held(made).as_of == 6
+    assert not held(made).live(20.0)
+    made.check()
+
+
 def test_a_fetched_state_is_fresh_for_its_ttl_counted_from_the_request() -> None:
     found = held(store((12.0, fetched(A, state(5), 10.0))))
     assert found.fetched
