@@ -14,12 +14,6 @@ class Unsupported(Exception):
 
 
 @runtime_checkable
-class Advances(Protocol):
-    def advance(self, now_ms: int) -> None:
-        """Time went on to `now_ms`: told before every tick, and after every change."""
-
-
-@runtime_checkable
 class SetsMarks(Protocol):
     def set_mark(self, coin: str, px: str) -> None: ...
 

@@ -8,7 +8,6 @@ import math
 from typing import Any
 
 from server.devnode.abilities import (
-    Advances,
     Funds,
     Resets,
     Reverts,
@@ -75,7 +74,6 @@ class Controls:
         before = self._left_ms
         self._make(blocks, least=0)
         self.clock.advance(left - before)
-        self._reach()
         self._left_ms = left
         self._tell(quietly)
 
@@ -84,16 +82,7 @@ class Controls:
             raise ValueError(f"{blocks} blocks at once, from {least} to {MOST_BLOCKS} can be made")
         for _ in range(blocks):
             self.clock.advance(self._tick_ms)
-            self._tick()
-
-    def _tick(self) -> None:
-        """Make the block of this moment."""
-        self._reach()
-        self.source.tick()
-
-    def _reach(self) -> None:
-        if isinstance(self.source, Advances):
-            self.source.advance(self.clock.now_ms())
+            self.source.tick()
 
     # -- the truth -------------------------------------------------------------------------------------
 
@@ -177,7 +166,6 @@ class Controls:
 
     def _changed(self, quietly: bool) -> None:
         self.clock.advance(1)
-        self._reach()
         self._tell(quietly)
 
     def _tell(self, quietly: bool) -> None:

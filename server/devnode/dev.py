@@ -9,8 +9,8 @@ import inspect
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -23,6 +23,8 @@ _KINDS: Mapping[type, tuple[str, tuple[type, ...]]] = {
     int: ("a whole number", (int,)),
     float: ("a number", (int, float)),
     NoneType: ("null", (NoneType,)),
+    dict: ("an object", (dict,)),
+    list: ("a list", (list,)),
 }
 _TEXT: tuple[str, tuple[type, ...]] = ("text", (str,))
 
@@ -94,9 +96,15 @@ def _verb(call: Callable[..., Any]) -> Verb:
     hints = get_type_hints(call)
     return Verb(
         call,
-        {name: get_args(hints[name]) or (hints[name],) for name in parameters},
+        {name: _alternatives(hints[name]) for name in parameters},
         frozenset(name for name, one in parameters.items() if one.default is one.empty),
     )
+
+
+def _alternatives(hint: Any) -> tuple[type, ...]:
+    """The types in a union, or the one type; without their parameters."""
+    alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return tuple(get_origin(one) or one for one in alternatives)
 
 
 def _fields(name: str, verb: Verb, body: bytes) -> Mapping[str, Any]:

@@ -200,7 +200,7 @@ class Devnode(Controls):
             due = max(due + self._tick_s, loop.time())
             await asyncio.sleep(due - loop.time())
             if not self.clock.paused:
-                self._tick()
+                self.source.tick()
 
 
 class _Server(uvicorn.Server):

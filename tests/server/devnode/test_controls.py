@@ -246,32 +246,6 @@ async def test_a_source_has_a_control_by_having_its_method(devnode: Start) -> No
     assert (source.funded, source.oracle) == (("0x1", "5"), ("BTC", "7"))
 
 
-class Timed(World):
-    """A world that is told how time goes on, as one with deadlines in it needs."""
-
-    def advance(self, now_ms: int) -> None:
-        self.reached = now_ms
-
-    def tick(self) -> None:
-        super().tick()
-        assert self.reached >= T0
-        self.at = self.reached
-
-
-async def test_a_source_is_told_how_time_goes_on(devnode: Start) -> None:
-    node = await devnode(accounts=2, paused=True, time_ms=T0)
-    source = node.source = Timed(accounts=2, seed=1)
-    node.step(2)
-    assert (source.at, source.reached) == (T0 + 2000, T0 + 2000)
-    node.advance(1.25)
-    assert (source.at, source.reached) == (T0 + 3000, T0 + 3250)
-    node.set_mark("BTC", 7)
-    assert (source.at, source.reached) == (T0 + 3000, T0 + 3251)
-    node.resume()
-    await asyncio.sleep(10)
-    assert source.at == source.reached > T0 + 12_000
-
-
 @pytest.mark.parametrize(
     ("verb", "fields", "text"),
     [

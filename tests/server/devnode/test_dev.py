@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server.devnode import Devnode, controls, faults
-from server.devnode.dev import is_loopback
+from server.devnode.dev import Dev, is_loopback
 from server.devnode.devnode import VERBS as SOCKET_VERBS
 from tests.server.devnode.client import JSON, http
 
@@ -66,6 +66,25 @@ async def test_no_body_no_header_and_a_slash_too_many_are_fine(devnode: Start) -
     ):
         reply = await http(port, body, path=path, headers=headers)
         assert (reply.status, reply.json) == (200, {"result": None})
+
+
+async def test_a_verb_takes_what_its_signature_says() -> None:
+    seen: list[object] = []
+
+    def verb(action: dict[str, Any], rows: list[int] | None = None, px: str | float = 0) -> int:
+        seen.append((action, rows, px))
+        return len(seen)
+
+    dev = Dev([verb], {})
+    for body, text in (
+        ({"action": {}}, '{"result":1}'),
+        ({"action": {"a": 1}, "rows": [1], "px": 2}, '{"result":2}'),
+        ({"action": []}, "verb: action wants an object, got []"),
+        ({"action": {}, "rows": {}}, "verb: rows wants a list or null, got {}"),
+        ({"action": {}, "px": None}, "verb: px wants text or a number, got null"),
+    ):
+        assert (await dev.answer("POST", "verb", json.dumps(body).encode())).body.decode() == text
+    assert seen == [({}, None, 0), ({"a": 1}, [1], 2)]
 
 
 async def test_web_pages_are_refused(devnode: Start) -> None:
