@@ -4,12 +4,41 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 HOST, PORT = "upstream.test", 80
 URL = f"http://{HOST}"
 
 Behave = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+class Connector(aiohttp.BaseConnector):
+    """aiohttp's connections on the loop of virtual time. (Units of the replica do not load the server.)"""
+
+    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:
+        try:
+            return (await self._loop.create_connection(self._factory, req.url.host, req.url.port))[1]
+        except OSError as error:
+            raise aiohttp.ClientConnectorError(req.connection_key, error) from error
+
+
+class DeafConnector(aiohttp.BaseConnector):
+    """To a host that drops every packet."""
+
+    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:
+        await asyncio.sleep(3600)
+        raise AssertionError("nobody waits that long")
+
+
+def connector(connections: int, idle_s: float) -> aiohttp.BaseConnector:
+    return Connector(limit=connections, keepalive_timeout=idle_s)
+
+
+def deaf_connector(connections: int, idle_s: float) -> aiohttp.BaseConnector:
+    return DeafConnector(limit=connections, keepalive_timeout=idle_s)
 
 
 class Received(NamedTuple):

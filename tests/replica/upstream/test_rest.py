@@ -11,8 +11,17 @@ import pytest
 from replica.errors import UpstreamTimeout, UpstreamUnavailable
 from replica.upstream import rest as rest_module
 from replica.upstream.rest import Answer, Rest
-from tests.replica.upstream.raw_server import URL, Behave, answer, cut_after, hang, listening, say
-from tests.virtual import connector, deaf_connector
+from tests.replica.upstream.raw_server import (
+    URL,
+    Behave,
+    answer,
+    connector,
+    cut_after,
+    deaf_connector,
+    hang,
+    listening,
+    say,
+)
 
 JSON = "application/json"
 
