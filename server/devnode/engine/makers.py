@@ -34,6 +34,7 @@ class Makers:
     depth: int = 20  # levels a side
     level_usd: int = 20_000  # of the best level; the deepest has some ten times as much
     reach: float = 0.01  # how far from the oracle the deepest level stands
+    step_ms: int = STEP_MS  # between two steps of the oracles
 
 
 def look(ground: Ground, makers: Makers, asset: int) -> None:
@@ -47,10 +48,10 @@ def walk(ground: Ground, makers: Makers) -> None:
     state = ground.state
     if not state.oracle_ms:
         state.oracle_ms = state.now
-    due = (state.now - state.oracle_ms) // STEP_MS
+    due = (state.now - state.oracle_ms) // makers.step_ms
     if due <= 0:
         return
-    state.oracle_ms += due * STEP_MS
+    state.oracle_ms += due * makers.step_ms
     if not makers.walk:
         return
     gauss = state.random.gauss

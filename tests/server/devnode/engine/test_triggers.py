@@ -1,0 +1,123 @@
+"""Trigger orders, TP/SL in their groupings, modify, scheduled cancels."""
+
+import pytest
+
+from tests.server.devnode.engine.exchange import ANN, BOB, BTC, CAT, Hand, cloid, row
+
+
+@pytest.fixture
+def hand() -> Hand:
+    """Bob is long 0.01 BTC from 97240; Cat's bids and asks stand a little off."""
+    hand = Hand()
+    hand.sell(ANN, "97240", "0.01")
+    hand.buy(BOB, "97240", "0.01")
+    hand.buy(CAT, "96000", "0.1")
+    hand.sell(CAT, "99000", "0.1")
+    return hand
+
+
+def stop(px: str, **fields: object) -> dict[str, object]:
+    return row(BTC, False, "90000", "0.01", reduce_only=True, trigger=(px, "sl", True), **fields)
+
+
+def take(px: str) -> dict[str, object]:
+    return row(BTC, False, "90000", "0.01", reduce_only=True, trigger=(px, "tp", True))
+
+
+def test_a_stop_waits_and_fires(hand: Hand) -> None:
+    (status,) = hand.orders(BOB, stop("96500", cloid=cloid(3)))
+    assert status["resting"]["cloid"] == cloid(3)
+    (waiting,) = hand.engine.open_orders(BOB)
+    told = (waiting["triggerCondition"], waiting["orderType"], waiting["tif"], waiting["triggerPx"])
+    assert told == ("Price below 96500", "Stop Market", None, "96500.0")
+    hand.mark("BTC", "96501")
+    assert hand.szi(BOB) == 1_000
+    hand.mark("BTC", "96500")
+    assert hand.szi(BOB) == 0 and hand.engine.fills(BOB)[0]["px"] == "96000.0"
+    assert hand.statuses(BOB)[-3:] == ["open", "triggered", "filled"]
+
+
+def test_a_trigger_that_would_fire_at_once_is_no_trigger(hand: Hand) -> None:
+    assert hand.orders(BOB, stop("97240")) == [{"error": "Invalid TP/SL price. asset=0"}]
+    assert hand.orders(BOB, take("97000")) == [{"error": "Invalid TP/SL price. asset=0"}]
+
+
+def test_a_triggered_limit_order_rests(hand: Hand) -> None:
+    limit = row(BTC, False, "98000", "0.01", reduce_only=True, trigger=("97500", "tp", False))
+    hand.orders(BOB, limit)
+    hand.mark("BTC", "97600")
+    (resting,) = hand.engine.open_orders(BOB)
+    assert (resting["orderType"], resting["limitPx"]) == ("Take Profit Limit", "98000.0")
+    assert hand.engine.levels("BTC")[1][0].px == 980_000
+
+
+def test_position_tpsl_ends_with_its_sibling_and_with_the_position(hand: Hand) -> None:
+    both = hand.orders(BOB, stop("96500"), take("98500"), grouping="positionTpsl")
+    assert both == ["waitingForTrigger", "waitingForTrigger"]
+    assert all(order["isPositionTpsl"] for order in hand.engine.open_orders(BOB))
+    hand.mark("BTC", "96400")
+    assert hand.szi(BOB) == 0 and hand.engine.open_orders(BOB) == []
+    assert hand.statuses(BOB)[-2:] == ["reduceOnlyCanceled", "filled"]
+    refused = {"error": "Reduce only order would increase position. asset=0"}
+    assert hand.orders(BOB, stop("96000"), grouping="positionTpsl") == [refused]
+
+
+def test_children_wait_for_their_parent(hand: Hand) -> None:
+    entry = row(BTC, True, "97000", "0.02")
+    statuses = hand.orders(BOB, entry, stop("96500"), take("98500"), grouping="normalTpsl")
+    assert [*statuses[0]] == ["resting"] and statuses[1:] == ["waitingForFill"] * 2
+    (parent,) = hand.engine.open_orders(BOB)
+    assert [child["orderType"] for child in parent["children"]] == ["Stop Market", "Take Profit Market"]
+    hand.sell(ANN, "97000", "0.02")
+    assert [order["isTrigger"] for order in hand.engine.open_orders(BOB)] == [True, True]
+    hand.mark("BTC", "96500")
+    assert hand.szi(BOB) == 2_000 and hand.engine.open_orders(BOB) == []
+    assert "siblingFilledCanceled" in hand.statuses(BOB)
+
+
+def test_children_of_a_filled_parent_wait_for_their_price_at_once(hand: Hand) -> None:
+    entry = row(BTC, True, "99000", "0.02", tif="Ioc")
+    statuses = hand.orders(BOB, entry, stop("96500"), grouping="normalTpsl")
+    assert [*statuses[0]] == ["filled"] and statuses[1] == "waitingForTrigger"
+
+
+def test_children_end_with_their_parent(hand: Hand) -> None:
+    entry = row(BTC, True, "97000", "0.02")
+    status, _ = hand.orders(BOB, entry, stop("96500"), grouping="normalTpsl")
+    hand.cancel(BOB, BTC, hand.oid(status))
+    assert hand.engine.open_orders(BOB) == [] and hand.engine.ground.state.accounts[BOB].orders == {}
+
+
+def test_groupings_that_are_none(hand: Hand) -> None:
+    entry = row(BTC, True, "97000", "0.02")
+    assert hand.orders(BOB, entry, grouping="normalTpsl") == "Unexpected number of trigger orders"
+    assert isinstance(hand.orders(BOB, entry, grouping="positionTpsl"), str)
+
+
+def test_modify_is_a_cancel_and_a_new_order(hand: Hand) -> None:
+    old = hand.oid(hand.buy(ANN, "95000", "0.01", cloid=cloid(1)))
+    fresh = row(BTC, True, "95100", "0.02", cloid=cloid(2))
+    assert hand.act(ANN, "modify", oid=old, order=fresh) == {"type": "default"}
+    (order,) = hand.engine.open_orders(ANN)
+    assert order["oid"] > old and (order["sz"], order["limitPx"]) == ("0.02", "95100.0")
+    assert hand.engine.order_status(ANN, old)["order"]["status"] == "canceled"
+    assert hand.act(ANN, "modify", oid=old, order=fresh) == "Cannot modify canceled or filled order"
+    by_cloid = hand.act(ANN, "batchModify", modifies=[{"oid": cloid(2), "order": fresh}] * 2)
+    assert by_cloid["type"] == "order" and [[*s] for s in by_cloid["data"]["statuses"]] == [["resting"]] * 2
+
+
+def test_a_modify_whose_new_order_is_refused_leaves_nothing(hand: Hand) -> None:
+    old = hand.oid(hand.buy(ANN, "95000", "0.01"))
+    text = hand.act(ANN, "modify", oid=old, order=row(BTC, True, "95000", "0.00001"))
+    assert text == ("Error placing new order during modify: Order must have minimum value of $10. asset=0")
+    assert hand.engine.open_orders(ANN) == []
+
+
+def test_a_scheduled_cancel(hand: Hand) -> None:
+    hand.buy(ANN, "95000", "0.01")
+    assert isinstance(hand.act(ANN, "scheduleCancel", time=hand.now + 4_000), str)
+    assert hand.act(ANN, "scheduleCancel", time=hand.now + 6_000) == {"type": "default"}
+    hand.advance(5_999)
+    assert len(hand.engine.open_orders(ANN)) == 1
+    hand.advance(1)
+    assert hand.engine.open_orders(ANN) == [] and hand.statuses(ANN)[-1] == "scheduledCancel"
