@@ -14,7 +14,7 @@ import aiohttp
 
 from replica.clock import Clock
 from replica.errors import ReplicaError, UpstreamUnavailable
-from replica.events import AccountFetched, AccountStates, FollowingEnded
+from replica.events import AccountFetched, AccountStates, FollowingEnded, State
 from replica.state.clearinghouse import HeldState
 from replica.state.readiness import Readiness
 from replica.state.store import Bounds, Store
@@ -35,6 +35,9 @@ from replica.upstream.wire import read_answer, read_perp_dexs
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
+
+FUTURE_S = 3600.0
+"""No state is from so far ahead. Should it be our own clock that is behind, states count by their arrival."""
 
 LATE_AFTER_S = 2.0
 """A push may take this long on its way, the upstream's rendering included, and count as new on arrival."""
@@ -214,6 +217,7 @@ class Replica:
         state = read_answer(dex, answer.body) if answer.status == 200 else None
         if state is None:
             return Fetched(answer, None)
+        (state,) = self._credible((state,))
         now = self.clock.monotonic()
         self.upstream_clock.observe(state.time, now)
         self.store.apply(AccountFetched(user, state, started), now)
@@ -273,11 +277,22 @@ class Replica:
     def _apply(self, event: AccountStates | FollowingEnded, now: float) -> None:
         late_s = 0.0
         if isinstance(event, AccountStates) and event.states:
+            event = event._replace(states=self._credible(event.states))
             time_ms = max(state.time for state in event.states)
             self.upstream_clock.observe(time_ms, now)
             if self.settings.bounds.frozen_after_s:
                 late_s = max(0.0, self.upstream_clock.lag_s(time_ms, now) - LATE_AFTER_S)
         self.store.apply(event, now, late_s=late_s)
+
+    def _credible(self, states: tuple[State, ...]) -> tuple[State, ...]:
+        """The states, without the `time` of one from the future.
+
+        Such a time would hold its document for as long as it lies ahead: every later state would be older.
+        """
+        latest = (self.clock.wall() + FUTURE_S) * 1000.0
+        if all(state.time <= latest for state in states):
+            return states
+        return tuple(state if state.time <= latest else state._replace(time=0) for state in states)
 
     def __repr__(self) -> str:
         return f"<Replica of {self.feed!r} {self.store!r} {self.weight!r} {self.readiness!r}>"

@@ -300,3 +300,17 @@ async def test_a_push_for_an_account_nobody_follows_is_not_remembered() -> None:
         await asyncio.sleep(0.1)
         assert world.store.get(CAROL, "") is None
         assert await reads(world, CAROL) == "upstream"
+
+
+async def test_one_state_from_the_future_holds_nothing() -> None:
+    async with running(ALICE) as world:
+        now_ms = world.upstream.now_ms
+        world.upstream.now_ms = lambda: now_ms() + 400 * 86_400_000
+        world.upstream.set_state(ALICE, 1.0)
+        await asyncio.sleep(0.1)
+        world.upstream.now_ms = now_ms
+        world.upstream.set_state(ALICE, 2.0)
+        await asyncio.sleep(0.1)
+        reply = await world.state(ALICE)
+        assert (reply.source, reply.value) == ("memory", 2.0)
+        assert (await world.state(ALICE, cache_control="no-cache")).value == 2.0
