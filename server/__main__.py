@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 import math
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -49,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
         return 130  # as a shell says it: 128 + SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`config | head`). Python would complain once more at its
+        # last flush, so that goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE
 
 
 def _serve(options: argparse.Namespace) -> int:

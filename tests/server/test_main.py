@@ -340,3 +340,13 @@ def test_the_real_devnode_on_a_taken_port_says_one_line() -> None:
         done = subprocess.run(argv, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
     said = f"port {port} on 127.0.0.1 is already in use"
     assert_one_line((done.returncode, done.stdout, done.stderr), 1, said)
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    argv = [sys.executable, "-m", "server", "config"]
+    root = Path(__file__).resolve().parents[2]
+    with os.fdopen(write, "w") as out:
+        done = subprocess.run(argv, stdout=out, stderr=subprocess.PIPE, text=True, cwd=root)
+    assert (done.returncode, done.stderr) == (141, "")
