@@ -6,7 +6,10 @@ A control that the present source has no ability for is answered with `Unsupport
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
+
+from server.devnode.info import Answer
 
 
 class Unsupported(Exception):
@@ -49,3 +52,9 @@ class Saves(Protocol):
     def save(self) -> bytes: ...
 
     def load(self, saved: bytes) -> None: ...
+
+
+@runtime_checkable
+class Trades(Protocol):
+    def exchange(self, request: Mapping[str, Any]) -> Answer:
+        """Answer a `POST /exchange`."""

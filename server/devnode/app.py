@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from server.devnode import exchange
+from server.devnode.abilities import Trades
 from server.devnode.dev import Dev
 from server.devnode.faults import Faults, Stage, Verdict
 from server.devnode.info import MALFORMED, RATE_LIMITED, Answer, InfoRequest, decode, parse
@@ -110,6 +111,8 @@ class Api:
         self.stats.count(self.stats.exchange, action.get("type"))
         if not self.ledger.request(ip, exchange_weight(action), _now()):
             return RATE_LIMITED
+        if isinstance(self.source, Trades):
+            return self.source.exchange(request)
         return exchange.answer(request, body)
 
 

@@ -29,6 +29,11 @@ class Clock:
         self._last_ms = max(self._last_ms, now)
         return self._last_ms
 
+    def next_ms(self) -> int:
+        """A moment that was not told yet, a millisecond later if need be."""
+        self._last_ms = max(self._last_ms + 1, self.now_ms())
+        return self._last_ms
+
     def pause(self) -> None:
         self._held_ms = self.now_ms()
 

@@ -21,6 +21,7 @@ from server.devnode.dev import Dev
 from server.devnode.faults import Faults
 from server.devnode.feeds import Feeds
 from server.devnode.limits import Ledger, Limits
+from server.devnode.market import Exchange
 from server.devnode.recorded import Recorded
 from server.devnode.stats import Stats
 from server.devnode.stream import Streams
@@ -54,13 +55,35 @@ class Devnode(Controls):
         push_s: float = 5.0,
         time_ms: int | None = None,
         paused: bool = False,
+        exchange: bool = False,
+        chain: str = "testnet",
+        faucet_usd: float = 10_000,
+        impersonation: bool = False,
     ) -> None:
         self.stats = Stats()
         self.limits = limits
-        source: Source = World(accounts=accounts, seed=seed) if recorded is None else Recorded(recorded)
+        told = Clock(clock, start_ms=time_ms)
+        if paused:
+            told.pause()  # before anything is dated by it
+        source: Source
+        if recorded is not None:
+            source = Recorded(recorded)
+        elif exchange:
+            source = Exchange(
+                accounts=accounts,
+                seed=seed,
+                now_ms=told.now_ms,
+                next_ms=told.next_ms,
+                wall_ms=lambda: int(clock() * 1000),
+                step_ms=max(1, round(tick_s * 1000)),
+                chain=chain,
+                faucet_usd=faucet_usd,
+            )
+        else:
+            source = World(accounts=accounts, seed=seed)
         wrong = Faults()
         feeds = Feeds(source, self.now_ms, push_s, self.stats, wrong)
-        super().__init__(source, Clock(clock, start_ms=time_ms), wrong, feeds, tick_s=tick_s, paused=paused)
+        super().__init__(source, told, wrong, feeds, tick_s=tick_s, paused=paused)
         self._tick_s = tick_s
         ledger = Ledger(limits)
         api = Api(source, ledger, self.stats, self.now_ms)

@@ -1,0 +1,181 @@
+"""`/info` on the engine: shapes, order of rows, unknown accounts, what is malformed."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from server.devnode import Devnode
+from server.devnode.world import World
+from tests.server.devnode.client import http
+from tests.server.devnode.market.trader import ETH, PURR, Trader, row
+
+Start = Callable[..., Awaitable[Devnode]]
+UNKNOWN = "0x" + "5c" * 20
+MALFORMED = b"Failed to deserialize the JSON body into the target type"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ({"type": "noSuchType"}, 422, MALFORMED),
+        ({"type": "l2Book"}, 422, MALFORMED),
+        ({"type": "l2Book", "coin": 5}, 422, MALFORMED),
+        ({"type": "l2Book", "coin": "NOPE"}, 200, b"null"),
+        ({"type": "l2Book", "coin": "BTC", "nSigFigs": "5"}, 422, MALFORMED),
+        ({"type": "l2Book", "coin": "BTC", "nSigFigs": 5, "mantissa": 1}, 500, b"null"),
+        ({"type": "l2Book", "coin": "BTC", "nSigFigs": 6}, 500, b"null"),
+        ({"type": "recentTrades", "coin": "NOPE"}, 500, b"null"),
+        ({"type": "recentTrades", "coin": "BTC"}, 200, b"[]"),
+        ({"type": "candleSnapshot", "coin": "BTC"}, 422, MALFORMED),
+        (
+            {"type": "candleSnapshot", "req": {"coin": "BTC", "interval": "2m", "startTime": 0}},
+            422,
+            MALFORMED,
+        ),
+        ({"type": "candleSnapshot", "req": {"coin": "NO", "interval": "1m", "startTime": 0}}, 500, b"null"),
+        ({"type": "fundingHistory", "coin": "BTC"}, 422, MALFORMED),
+        ({"type": "fundingHistory", "coin": "BTC", "startTime": -1}, 422, MALFORMED),
+        ({"type": "fundingHistory", "coin": "BTC", "startTime": 0}, 200, b"[]"),
+        ({"type": "metaAndAssetCtxs", "dex": "nope"}, 500, b"null"),
+        ({"type": "activeAssetData", "user": UNKNOWN, "coin": "PURR/USDC"}, 500, b"null"),
+        ({"type": "userFees"}, 422, MALFORMED),
+        ({"type": "userFills", "user": UNKNOWN, "aggregateByTime": 1}, 422, MALFORMED),
+        ({"type": "userFillsByTime", "user": UNKNOWN}, 422, MALFORMED),
+        ({"type": "userFunding", "user": UNKNOWN}, 200, b"[]"),
+        ({"type": "maxBuilderFee", "user": UNKNOWN, "builder": UNKNOWN}, 200, b"0"),
+        ({"type": "maxBuilderFee", "user": UNKNOWN}, 422, MALFORMED),
+        ({"type": "subAccounts2", "user": UNKNOWN}, 200, b"null"),
+        ({"type": "userAbstraction", "user": UNKNOWN}, 200, b'"default"'),
+        ({"type": "twapHistory", "user": UNKNOWN}, 200, b"[]"),
+        ({"type": "extraAgents", "user": UNKNOWN}, 200, b"[]"),
+        ({"type": "delegations", "user": UNKNOWN}, 200, b"[]"),
+        ({"type": "spotClearinghouseState", "user": UNKNOWN}, 200, b'{"balances":[]}'),
+        ({"type": "marginTable", "id": 5000}, 500, b"null"),
+        (
+            {"type": "marginTable", "id": 5},
+            200,
+            b'{"description":"","marginTiers":[{"lowerBound":"0.0","maxLeverage":5}]}',
+        ),
+        ({"type": "batchClearinghouseStates", "users": [UNKNOWN]}, 500, b"null"),
+    ],
+)
+async def test_the_error_matrix(devnode: Start, body: object, status: int, text: bytes) -> None:
+    reply = await http((await devnode(exchange=True, accounts=1)).port, body)
+    assert (reply.status, reply.body) == (status, text)
+
+
+async def test_the_synthetic_accounts_hold_what_was_drawn_for_them(devnode: Start) -> None:
+    node, world = await devnode(exchange=True, accounts=20, seed=3), World(accounts=20, seed=3)
+    assert tuple(node.addresses) == tuple(world.addresses)
+    now = node.now_ms()
+    for user in world.addresses:
+        for dex in world.dexes:
+            ours, drawn = (orjson.loads(one.state(user, dex, now)) for one in (node.source, world))
+            for name in ("marginSummary", "crossMarginSummary", "crossMaintenanceMarginUsed", "withdrawable"):
+                assert ours[name] == drawn[name]
+            sizes = [[row["position"]["szi"] for row in one["assetPositions"]] for one in (ours, drawn)]
+            assert sizes[0] == sizes[1]
+
+
+async def test_every_type_has_an_answer_for_everybody(devnode: Start) -> None:
+    node = await devnode(exchange=True)
+    bot = Trader(node)
+    await bot.buy("98000", "0.01", tif="Ioc")
+    await bot.order(row(PURR, True, "0.2", "100"))
+    for user in (bot.address, node.addresses[1], UNKNOWN):
+        for kind in (
+            "clearinghouseState", "spotClearinghouseState", "openOrders", "frontendOpenOrders",
+            "historicalOrders", "userFills", "userFunding", "userNonFundingLedgerUpdates",
+            "userTwapSliceFills", "twapHistory", "userFees", "userRateLimit", "userRole", "extraAgents",
+            "subAccounts", "subAccounts2", "portfolio", "approvedBuilders", "referral", "userAbstraction",
+            "userDexAbstraction", "userToMultiSigSigners", "userVaultEquities", "delegations",
+            "delegatorSummary", "delegatorHistory", "delegatorRewards", "leadingVaults", "webData2", "isVip",
+            "legalCheck", "perpsAtOpenInterestCap", "predictedFundings", "spotMetaAndAssetCtxs",
+            "metaAndAssetCtxs", "allPerpMetas", "perpDexs", "exchangeStatus", "vaultSummaries",
+        ):  # fmt: skip
+            reply = await http(node.port, {"type": kind, "user": user})
+            assert reply.status == 200, (kind, reply)
+            orjson.loads(reply.body)
+
+
+async def test_web_data_has_the_recorded_keys_in_their_order(devnode: Start) -> None:
+    node = await devnode(exchange=True)
+    said = (await http(node.port, {"type": "webData2", "user": node.addresses[1]})).json
+    assert list(said) == [
+        "clearinghouseState", "leadingVaults", "totalVaultEquity", "openOrders", "agentAddress",
+        "agentValidUntil", "cumLedger", "meta", "assetCtxs", "serverTime", "isVault", "user", "twapStates",
+        "spotState", "spotAssetCtxs", "perpsAtOpenInterestCap",
+    ]  # fmt: skip
+    assert len(said["meta"]["universe"]) == len(said["assetCtxs"])
+
+
+async def test_books_are_two_lists_of_twenty_and_can_be_merged(devnode: Start) -> None:
+    node = await devnode(exchange=True)
+    book = (await http(node.port, {"type": "l2Book", "coin": "BTC"})).json
+    assert list(book) == ["coin", "time", "levels"]
+    bids, asks = book["levels"]
+    assert len(bids) == len(asks) == 20
+    assert float(bids[0]["px"]) < float(asks[0]["px"])
+    merged = (await http(node.port, {"type": "l2Book", "coin": "BTC", "nSigFigs": 3})).json
+    assert list(merged) == ["coin", "time", "levels", "spread"]
+    assert len(merged["levels"][0]) < 20
+
+
+async def test_fills_of_one_order_can_be_taken_together(devnode: Start) -> None:
+    node = await devnode(exchange=True)
+    maker, taker = Trader(node, 1), Trader(node, 2)
+    bbo = (await http(node.port, {"type": "l2Book", "coin": "ETH"})).json["levels"]
+    best = float(bbo[1][0]["px"])
+    for _ in range(2):
+        await maker.sell(f"{best}", "0.1", asset=ETH)
+    await taker.buy("3500", "20", asset=ETH, tif="Ioc")
+    rows, together = await taker.ask("userFills"), await taker.ask("userFills", aggregateByTime=True)
+    assert len(rows) >= 3 and len(together) == 1
+    assert sum(float(one["sz"]) for one in rows) == pytest.approx(float(together[0]["sz"]))
+    assert sum(float(one["fee"]) for one in rows) == pytest.approx(float(together[0]["fee"]))
+    assert len(await maker.ask("userFills", aggregateByTime=True)) == 2
+    since = await taker.ask("userFillsByTime", startTime=rows[-1]["time"])
+    assert since == rows[::-1]
+    assert await taker.ask("userFillsByTime", startTime=rows[0]["time"] + 1) == []
+    trades = (await http(node.port, {"type": "recentTrades", "coin": "ETH"})).json
+    assert {trade["tid"] for trade in trades} == {one["tid"] for one in rows}
+    assert all(trade["users"][0] == taker.address for trade in trades)
+
+
+async def test_hours_leave_fundings_candles_and_rates(devnode: Start) -> None:
+    node = await devnode(exchange=True, accounts=3)
+    bot = Trader(node)
+    await bot.buy("98000", "0.01", tif="Ioc")
+    before = node.now_ms()
+    node.advance(2 * 3600)
+    rows = await bot.ask("userFunding", startTime=before)
+    assert [row["delta"]["coin"] for row in rows] == ["BTC", "BTC"]
+    assert rows[0]["time"] < rows[1]["time"]
+    rates = (await http(node.port, {"type": "fundingHistory", "coin": "BTC", "startTime": before})).json
+    assert [row["time"] for row in rates] == [row["time"] for row in rows]
+    assert [row["fundingRate"] for row in rates] == [row["delta"]["fundingRate"] for row in rows]
+    for interval, least in (("1m", 120), ("15m", 8), ("1h", 2), ("1d", 1), ("1w", 1), ("1M", 1)):
+        wanted = {"coin": "BTC", "interval": interval, "startTime": before, "endTime": node.now_ms()}
+        candles = (await http(node.port, {"type": "candleSnapshot", "req": wanted})).json
+        assert least <= len(candles) <= least + 2
+        assert list(candles[0]) == ["t", "T", "s", "i", "o", "c", "h", "l", "v", "n"]
+        for candle in candles:
+            assert float(candle["l"]) <= min(float(candle["o"]), float(candle["c"]))
+            assert float(candle["h"]) >= max(float(candle["o"]), float(candle["c"]))
+        for left, right in itertools.pairwise(candles):
+            assert left["T"] + 1 == right["t"]
+        assert sum(candle["n"] for candle in candles) == 1
+
+
+async def test_marks_move_every_second(devnode: Start) -> None:
+    node = await devnode(exchange=True)
+    said: list[Any] = []
+    for _ in range(4):
+        said.append((await http(node.port, {"type": "allMids"})).json)
+        await asyncio.sleep(1)
+    assert len({mids["BTC"] for mids in said}) == 4
+    assert list(said[0]) == sorted(said[0])
