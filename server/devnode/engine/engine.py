@@ -65,7 +65,8 @@ class Engine(Reads):
     """A local exchange.
 
     `faucet` is the micro-USD that an unknown signer is born with when it first acts; 0 refuses it, as the
-    exchange does. `check_nonce(signer, nonce, now_ms)` may return the text of a refusal.
+    exchange does. `check_nonce(signer, nonce, now_ms)` may return the text of a refusal. A journal that
+    is not kept saves the memory of a devnode that runs for days, and `replay` of it is not to be had.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class Engine(Reads):
         makers: Makers = Makers(),  # noqa: B008 - frozen, and the default is part of the interface
         faucet: int = 0,
         check_nonce: Callable[[str, int, int], str | None] | None = None,
+        keep_journal: bool = True,
     ) -> None:
         self.listing = Listing(markets or Markets())
         self.ground = Ground(self.listing, seed)
         super().__init__(self.ground)
         self.journal: list[Call] = []
+        self._keep = keep_journal
         self._makers = makers
         self._faucet = faucet
         self._check_nonce = check_nonce
@@ -125,8 +128,17 @@ class Engine(Reads):
 
     @property
     def events(self) -> list[Event]:
-        """The log; the place of an event in it is its sequence number."""
+        """The log, from sequence number `ground.history.base` on."""
         return self.ground.history.events
+
+    @property
+    def seq(self) -> int:
+        """The sequence number that the next event will have."""
+        return self.ground.history.seq
+
+    def events_since(self, seq: int) -> list[Event]:
+        """The events from a sequence number on. Raises `LookupError` for events that were forgotten."""
+        return self.ground.history.since(seq)
 
     # What changes the state. Every call is journalled.
 
@@ -143,7 +155,7 @@ class Engine(Reads):
 
         The action must be well-formed: what does not deserialise is refused before, as HTTP 422.
         """
-        self.journal.append(("apply", (action, signer, vault_address, nonce, now_ms)))
+        self._note("apply", action, signer, vault_address, nonce, now_ms)
         self._tick(now_ms)
         self.ground.begin()
         try:
@@ -194,19 +206,19 @@ class Engine(Reads):
 
     def advance(self, now_ms: int) -> None:
         """A block without an action: everything that has come due by `now_ms` happens."""
-        self.journal.append(("advance", (now_ms,)))
+        self._note("advance", now_ms)
         self._tick(now_ms)
         clock.block(self.ground, self._makers, self._look)
 
     def credit(self, address: str, usd: int, now_ms: int | None = None) -> None:
         """Put micro-USD into an account's perps, which is born if it is new."""
-        self.journal.append(("credit", (address, usd, now_ms)))
+        self._note("credit", address, usd, now_ms)
         self._tick(now_ms)
         transfers.deposit(self.ground, address.lower(), usd)
 
     def credit_spot(self, address: str, token: str, wei: int, now_ms: int | None = None) -> None:
         """Put wei of a token into an account's spot balance. Raises `KeyError` for an unknown token."""
-        self.journal.append(("credit_spot", (address, token, wei, now_ms)))
+        self._note("credit_spot", address, token, wei, now_ms)
         self._tick(now_ms)
         found = self.listing.token(token)
         if found is None:
@@ -218,7 +230,7 @@ class Engine(Reads):
         self._set_price("set_oracle", coin, px, now_ms, oracle=True)
 
     def set_mark(self, coin: str, px: str, now_ms: int | None = None) -> None:
-        """Move a market's mark alone, until its oracle moves again. Raises `KeyError` or `ValueError`."""
+        """Move a market's mark and its makers away from the oracle. Raises `KeyError` or `ValueError`."""
         self._set_price("set_mark", coin, px, now_ms, oracle=False)
 
     def _set_price(self, name: str, coin: str, px: str, now_ms: int | None, *, oracle: bool) -> None:
@@ -226,23 +238,31 @@ class Engine(Reads):
         ticks = exact(px, inst.px_decimals) if is_number(px) else None
         if not ticks:
             raise ValueError(f"{px} is no price of {coin}: at most {inst.px_decimals} decimals")
-        self.journal.append((name, (coin, px, now_ms)))
+        self._note(name, coin, px, now_ms)
         self._tick(now_ms)
         set_price(self.ground, inst, ticks, oracle=oracle)
-        if oracle:
-            requote(self.ground, self._makers)
+        requote(self.ground, self._makers)
 
     def look(self, coin: str) -> None:
         """Somebody reads a market's book: its makers turn up, if they had not. Raises `KeyError`."""
         asset = self.listing.by_coin[coin].asset
         if self._makers.quote and asset not in self.ground.state.quoted:
-            self.journal.append(("look", (coin,)))
+            self._note("look", coin)
             self._look(asset)
+
+    def _note(self, name: str, *arguments: Any) -> None:
+        if self._keep:
+            self.journal.append((name, arguments))
 
     def _tick(self, now_ms: int | None) -> None:
         state = self.ground.state
         if now_ms is not None and now_ms > state.now:
             state.now = now_ms
+
+    def forget(self, before: int) -> None:
+        """Drop the events before a sequence number. Fills, orders, ledgers stay readable per account."""
+        self._note("forget", before)
+        self.ground.history.forget(before)
 
     # Going back, and proving where we are
 

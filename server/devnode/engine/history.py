@@ -20,13 +20,13 @@ Index = dict[str, list[E]]
 
 
 class History:
-    """The mutable state is the list of events; every index is a view of it and rebuilt from it.
+    """The mutable state is the events that are still held, from sequence number `base` on, and the indexes.
 
-    `quiet` names accounts whose orders and fills nobody asks for: the house. Their trades are kept.
+    An index keeps its events when the log forgets them.
     """
 
-    def __init__(self, quiet: frozenset[str] = frozenset()) -> None:
-        self.quiet = quiet
+    def __init__(self) -> None:
+        self.base = 0
         self.events: list[Event] = []
         self._index()
 
@@ -69,12 +69,26 @@ class History:
             assert isinstance(event, TwapStatus)
             self.twaps[event.state.user].append(event)
 
-    def since(self, seq: int) -> list[Event]:
-        """The events from sequence number `seq` on."""
-        return self.events[seq:]
+    @property
+    def seq(self) -> int:
+        return self.base + len(self.events)
 
-    def restore(self, events: tuple[Event, ...]) -> None:
-        self.events = list(events)
-        self._index()
-        for event in self.events:
-            self._place(event)
+    def since(self, seq: int) -> list[Event]:
+        """The events from sequence number `seq` on. Raises `LookupError` where some are forgotten."""
+        if seq < self.base:
+            raise LookupError(f"events before {self.base} are forgotten")
+        return self.events[seq - self.base :]
+
+    def forget(self, before: int) -> None:
+        """Drop the events with a lower sequence number from the log."""
+        count = max(0, min(before - self.base, len(self.events)))
+        del self.events[:count]
+        self.base += count
+
+    def clone(self) -> History:
+        """A history that goes its own way; the events, being frozen, are shared."""
+        twin = History()
+        twin.base, twin.events, twin.latest = self.base, self.events.copy(), self.latest.copy()
+        for name in ("fills", "statuses", "trades", "fundings", "ledger", "twaps"):
+            getattr(twin, name).update((key, rows.copy()) for key, rows in getattr(self, name).items())
+        return twin

@@ -1,4 +1,4 @@
-"""The background: oracles that walk, and a house that keeps a two-sided book around them.
+"""The background: oracles that walk, marks with them, and a house that keeps a book around the marks.
 
 Cheap by being lazy: a market gets its ladder when it is first looked at or traded. What the house's
 ladder then crosses it takes: that is how a resting order is filled when the price comes to it.
@@ -33,7 +33,7 @@ class Makers:
     quote: bool = True
     depth: int = 20  # levels a side
     level_usd: int = 20_000  # of the best level; the deepest has some ten times as much
-    reach: float = 0.01  # how far from the oracle the deepest level stands
+    reach: float = 0.01  # how far from the mark the deepest level stands
     step_ms: int = STEP_MS  # between two steps of the oracles
 
 
@@ -64,54 +64,62 @@ def walk(ground: Ground, makers: Makers) -> None:
         for common in steps:
             move = inst.market.volatility * (_COMMON * common + _OWN * gauss(0.0, 1.0))
             drift.drift = min(MAX_DRIFT, max(-MAX_DRIFT, drift.drift * (1 - _PULL) + move))
-        px = legal(round(drift.anchor * math.exp(drift.drift)), inst.px_decimals)
-        if px != state.oracles[asset]:
-            state.oracles[asset] = px
-            oracles.append((asset, px))
-        if px != state.marks[asset]:
-            state.marks[asset] = px
-            marks.append((asset, px))
+        oracle = legal(round(drift.anchor * math.exp(drift.drift)), inst.px_decimals)
+        mark = legal(oracle * drift.mark // drift.oracle, inst.px_decimals)
+        moved = (asset, oracle)
+        if oracle != state.oracles[asset]:
+            state.oracles[asset] = oracle
+            oracles.append(moved)
+        if mark != state.marks[asset]:
+            state.marks[asset] = mark
+            marks.append(moved if mark == oracle else (asset, mark))
     ground.history.add(PriceMoves(state.now, tuple(oracles), tuple(marks)))
     requote(ground, makers)
 
 
 def set_price(ground: Ground, inst: Instrument, px: int, *, oracle: bool) -> None:
-    """Move the mark of a market, and with `oracle` its oracle and the middle its walk is pulled to."""
+    """Move the mark of a market, and with `oracle` its oracle and the middle its walk is pulled to.
+
+    A mark that was moved alone keeps its distance from the oracle, in proportion, as that walks on.
+    """
     state = ground.state
     moved = ((inst.asset, px),)
     state.marks[inst.asset] = px
     if oracle:
         state.oracles[inst.asset] = px
         state.drifts[inst.asset] = Drift(px)
+    else:
+        drift = state.drifts.setdefault(inst.asset, Drift(state.oracles[inst.asset]))
+        drift.mark, drift.oracle = px, state.oracles[inst.asset]
     ground.history.add(PriceMoves(state.now, moved if oracle else (), moved))
 
 
 def requote(ground: Ground, makers: Makers) -> None:
     for asset, around in list(ground.state.quoted.items()):
-        if around != ground.state.oracles[asset]:
+        if around != ground.state.marks[asset]:
             quote(ground, makers, ground.instruments[asset])
 
 
 def quote(ground: Ground, makers: Makers, inst: Instrument) -> None:
-    """Put up a market's ladder around its oracle in place of the one that stands."""
+    """Put up a market's ladder around its mark in place of the one that stands."""
     house = ground.state.accounts[HOUSE]
-    asset, oracle = inst.asset, ground.state.oracles[inst.asset]
+    asset, middle = inst.asset, ground.state.marks[inst.asset]
     for oid in ground.state.ladders.pop(asset, ()):
         order = house.orders.get(oid)
         if order is not None:
             take_away(ground, house, inst, order)
-    ground.state.quoted[asset] = oracle
+    ground.state.quoted[asset] = middle
     unit = 1 if inst.is_spot else MICRO
     scale = 100_000_000 if inst.is_spot else unit
-    step = step_at(oracle, inst.px_decimals)
+    step = step_at(middle, inst.px_decimals)
     standing = []
-    bid = ask = oracle
+    bid = ask = middle
     for level in range(makers.depth):
-        away = round(oracle * makers.reach * (level / makers.depth) ** 2)
-        bid = min(legal(oracle - away, inst.px_decimals), bid - step)
-        ask = max(legal(oracle + away, inst.px_decimals), ask + step)
+        away = round(middle * makers.reach * (level / makers.depth) ** 2)
+        bid = min(legal(middle - away, inst.px_decimals), bid - step)
+        ask = max(legal(middle + away, inst.px_decimals), ask + step)
         # A size that looks drawn and is a function of market, level and price: no generator to keep.
-        spread = (asset * 7_919 + level * 104_729 + oracle * 31) % 1_000
+        spread = (asset * 7_919 + level * 104_729 + middle * 31) % 1_000
         usd = makers.level_usd * (1 + level // 2) * (500 + spread) // 1_000
         for px, is_buy in ((bid, True), (ask, False)):
             if px > 0:

@@ -19,6 +19,7 @@ Response = dict[str, Any]
 Look = Callable[[int], None]  # a market is about to be traded: its makers may turn up
 
 MAX_ITEMS = 200  # of one signed action
+PERP_BUILDER_FEE = 100  # at most, in tenths of a basis point: 0.1%; spot 1%. Official docs, builder codes
 SOON_MS = 5_000  # a scheduled cancel is at least this far ahead
 DEFAULT: Response = {"type": "default"}
 
@@ -32,12 +33,14 @@ def order(ground: Ground, account: Account, action: Action, look: Look) -> Respo
     if not rows:
         raise Refused(refusals.NO_ORDERS)
     _bounded(rows)
-    builder = _builder(account, action.get("builder"))
     listing, marks = ground.listing, ground.state.marks
+    builder = _builder(account, action.get("builder"))
     if grouping == "positionTpsl":
         rows = [_sized(ground, account, row) for row in rows]
     specs = [parse(listing, marks, row) for row in rows]
     for spec in specs:
+        if builder is not None and not spec.inst.is_spot and builder[1] > PERP_BUILDER_FEE:
+            raise Refused(refusals.NO_BUILDER)
         look(spec.inst.asset)
     if grouping == "normalTpsl":
         return answered("order", _with_children(ground, account, specs, builder))
@@ -124,7 +127,7 @@ def cancels(ground: Ground, account: Account, action: Action) -> Response:
     _bounded(action["cancels"])
     statuses: list[Status] = []
     for row in action["cancels"]:
-        if "cloid" in row:
+        if action["type"] == "cancelByCloid":
             asset, found = row["asset"], find(account, row["cloid"])
         else:
             asset, found = row["a"], find(account, row["o"])

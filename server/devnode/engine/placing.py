@@ -108,14 +108,11 @@ def run(
     refusal = None if account.exempt else afford(ground, account, inst, terms, order.left)
     if refusal is not None:
         return reject(ground, terms, refusal)
-    if tif == "Gtc" and opposite is not None and crosses(terms, opposite.px):
-        ground.tell(terms, order.left, "open")
-        told = True
-    else:
-        told = False
     result = match(ground, account, inst, terms, order.left, why)
     order.left = result.left
     if not result.left:
+        if tif == "Gtc":  # recorded: open and filled in one message
+            ground.tell(terms, result.lots, "open")
         filled(ground, account, order)
         return done(inst, terms, result.lots, result.ntl)
     if result.no_margin and not result.lots:
@@ -136,8 +133,7 @@ def run(
             return reject(ground, terms, refusals.MARGIN)
         _end_rest(ground, account, order, "marginCanceled")
         return done(inst, terms, result.lots, result.ntl)
-    if not told:
-        ground.tell(terms, order.left, "open")
+    ground.tell(terms, order.left, "open")
     enter(ground, account, inst, order)
     return named({"resting": {"oid": terms.oid}}, "resting", terms)
 

@@ -26,6 +26,7 @@ AGENT_DAYS = 90  # an agent's life where its name gives none; observed on the te
 MAX_AGENT_DAYS = 180
 NAMED_AGENTS, PER_SUB = 3, 2  # named agents an account may have, and more for each sub-account
 NOBODY = "0x" + "0" * 40  # approving this address removes the agent
+MAX_BUILDER_FEE = 1_000  # tenths of a basis point: 1%
 _VALID_UNTIL = re.compile(r"^(.*?) ?valid_until (\d+)$")
 _PERCENT = re.compile(r"^(\d+)(?:\.(\d+))?%$")
 
@@ -140,8 +141,11 @@ def approve_builder_fee(ground: Ground, account: Account, action: Action) -> Res
     """`maxFeeRate` is a percentage, "0.001%" being a tenth of a basis point."""
     found = _PERCENT.match(action["maxFeeRate"])
     if found is None:
-        raise Refused("Invalid builder fee rate.")
-    account.builders[action["builder"].lower()] = int(found[1] + (found[2] or "").ljust(3, "0")[:3])
+        raise Refused(refusals.BUILDER_RATE)
+    rate = int(found[1][:6] + (found[2] or "").ljust(3, "0")[:3])
+    if rate > MAX_BUILDER_FEE:
+        raise Refused(refusals.BUILDER_RATE)
+    account.builders[action["builder"].lower()] = rate
     return DEFAULT
 
 

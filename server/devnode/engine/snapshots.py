@@ -10,28 +10,28 @@ from random import Random
 from typing import Any, NamedTuple
 
 from server.devnode.engine.book import Book, Side
-from server.devnode.engine.events import Event
+from server.devnode.engine.history import History
 from server.devnode.engine.state import Ground
 
 Call = tuple[str, tuple[Any, ...]]  # of the journal: the name of a method and its arguments
 
 
 class Snapshot(NamedTuple):
-    """Opaque. Frozen: reverting to it takes nothing away from it."""
+    """Opaque. Nobody writes into it: reverting to it takes nothing away from it."""
 
     state: bytes
-    events: tuple[Event, ...]
+    history: History
     journal: tuple[Call, ...]
 
 
 def take(ground: Ground, journal: list[Call]) -> Snapshot:
     # Pickled in our own memory and never read from outside: the fastest deep copy there is.
-    return Snapshot(pickle.dumps(ground.state, -1), tuple(ground.history.events), tuple(journal))
+    return Snapshot(pickle.dumps(ground.state, -1), ground.history.clone(), tuple(journal))
 
 
 def put_back(ground: Ground, snapshot: Snapshot) -> list[Call]:
     ground.state = pickle.loads(snapshot.state)
-    ground.history.restore(snapshot.events)
+    ground.history = snapshot.history.clone()
     return list(snapshot.journal)
 
 

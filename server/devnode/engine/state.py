@@ -31,10 +31,15 @@ class Twap:
 
 @dataclass(slots=True)
 class Drift:
-    """One oracle's walk: where it is pulled to, and how far off (log) it is."""
+    """One oracle's walk: where it is pulled to, and how far off (log) it is.
+
+    The mark stands to the oracle as `mark` to `oracle`: 1 to 1 until somebody sets it apart.
+    """
 
     anchor: int
     drift: float = 0.0
+    mark: int = 1
+    oracle: int = 1
 
 
 @dataclass(slots=True)
@@ -54,7 +59,7 @@ class State:
     triggers: dict[int, dict[int, Order]] = field(default_factory=dict)  # by asset and oid
     twaps: dict[int, Twap] = field(default_factory=dict)
     drifts: dict[int, Drift] = field(default_factory=dict)
-    quoted: dict[int, int] = field(default_factory=dict)  # assets with a ladder -> oracle it stands around
+    quoted: dict[int, int] = field(default_factory=dict)  # assets with a ladder -> mark it stands around
     ladders: dict[int, tuple[int, ...]] = field(default_factory=dict)  # the orders they are made of
     oracle_ms: int = 0  # last step of the walk
     hour: int = 0  # last hour that was funded
@@ -69,7 +74,7 @@ class Ground:
         self.listing = listing
         self.instruments: Mapping[int, Instrument] = listing.by_asset
         self.state = State(seed, random=Random(f"devnode/{seed}/engine"))
-        self.history = History(SYSTEM)
+        self.history = History()
         for inst in listing.by_asset.values():
             self.state.oracles[inst.asset] = self.state.marks[inst.asset] = inst.market.start
         for address in (FEES, INSURANCE, LIQUIDATOR, CLEARING, HOUSE):

@@ -6,12 +6,13 @@ from server.devnode.clearinghouse import MICRO, fmt_double
 from server.devnode.prices import step_at
 
 MIN_NOTIONAL_USD = 10
+MAX_TEXT = 30  # of a number: more digits than any amount has
 
 
 def is_number(text: str) -> bool:
     """Is it a plain decimal, unsigned? The exchange's own parser takes more; no client sends it."""
     whole, dot, fraction = text.partition(".")
-    if not (whole.isdigit() and text.isascii()):
+    if not (whole.isdigit() and text.isascii() and len(text) <= MAX_TEXT):
         return False
     return fraction.isdigit() if dot else True
 
