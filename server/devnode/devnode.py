@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from server.devnode.clock import Clock
 from server.devnode.controls import Controls
 from server.devnode.dev import Dev
 from server.devnode.faults import Faults
-from server.devnode.feeds import Feeds
+from server.devnode.feeds import Feeds, Script, States
 from server.devnode.limits import Ledger, Limits
-from server.devnode.market import Exchange
+from server.devnode.market import Channels, Exchange
 from server.devnode.recorded import Recorded
 from server.devnode.stats import Stats
 from server.devnode.stream import Streams
+from server.devnode.subscriptions import Offer
 from server.devnode.transport import HttpProtocol, WebSocketProtocol, protocols
 from server.devnode.world import Source, World
 
@@ -59,6 +60,7 @@ class Devnode(Controls):
         chain: str = "testnet",
         faucet_usd: float = 10_000,
         impersonation: bool = False,
+        cadences: Mapping[str, float] | None = None,
     ) -> None:
         self.stats = Stats()
         self.limits = limits
@@ -82,12 +84,19 @@ class Devnode(Controls):
         else:
             source = World(accounts=accounts, seed=seed)
         wrong = Faults()
-        feeds = Feeds(source, self.now_ms, push_s, self.stats, wrong)
+        script: Script = States(source, self.now_ms, push_s)
+        offer = Offer(frozenset(source.dexes))
+        if isinstance(source, Exchange):
+            script = Channels(source, self.now_ms, push_s, cadences or {})
+            offer = source.offer
+        feeds = Feeds(script, self.stats, wrong)
+        if isinstance(source, Exchange):
+            source.heard = feeds.heard
         super().__init__(source, told, wrong, feeds, tick_s=tick_s, paused=paused)
         self._tick_s = tick_s
         ledger = Ledger(limits)
         api = Api(source, ledger, self.stats, self.now_ms)
-        streams = Streams(feeds, ledger, self.stats, frozenset(source.dexes), api.post, wrong)
+        streams = Streams(feeds, ledger, self.stats, offer, api.post, wrong)
         self.app = App(api, streams, self.stats, wrong, self._dev())
         self._server: _Server | None = None
         self._tasks: list[asyncio.Task[None]] = []

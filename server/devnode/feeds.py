@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from server.devnode.faults import Faults
 from server.devnode.stats import Stats
@@ -19,100 +19,51 @@ from server.devnode.subscriptions import Subscription
 from server.devnode.world import Source
 
 
-class Listener(Protocol):
-    """One connection. `put` never blocks and never raises: a listener that cannot keep up ends itself."""
+class Script(Protocol):
+    """What is said on the channels, and when."""
 
-    def put(self, frame: str) -> None: ...
+    def period(self, subscription: Subscription) -> float | None:
+        """Seconds between two frames; None where nothing is due by itself."""
+
+    def opened(self, subscription: Subscription) -> None:
+        """A channel begins."""
+
+    def closed(self, subscription: Subscription) -> None:
+        """Nobody listens any more."""
+
+    def opening(self, subscription: Subscription) -> str | None:
+        """The first frame of a listener."""
+
+    def frame(self, subscription: Subscription) -> str | None:
+        """The frame of a period."""
+
+    def heard(self, events: Sequence[Any]) -> Iterable[tuple[Subscription, str]]:
+        """What is to be sent because of some events of the source, to channels that were opened."""
 
 
-@dataclass(slots=True)
-class _Channel:
-    subscription: Subscription
-    # A dict for its order: listeners are served in the order in which they came.
-    listeners: dict[Listener, None] = field(default_factory=dict)
-    timer: asyncio.TimerHandle | None = None
+class States:
+    """The script of a source that has states and mids, and no events."""
 
-
-class Feeds:
-    """The mutable state is the channels; a channel exists as long as somebody listens to it."""
-
-    def __init__(
-        self, source: Source, now_ms: Callable[[], int], push_s: float, stats: Stats, faults: Faults
-    ) -> None:
+    def __init__(self, source: Source, now_ms: Callable[[], int], push_s: float) -> None:
         self._source = source
         self._now_ms = now_ms
         self._push_s = push_s
-        self._stats = stats
-        self._faults = faults
-        self._channels: dict[Subscription, _Channel] = {}
 
-    def __len__(self) -> int:
-        return len(self._channels)
+    def period(self, subscription: Subscription) -> float | None:
+        return self._push_s
 
-    def join(self, subscription: Subscription, listener: Listener) -> None:
-        """Send the present state at once and then once a period. The caller has acknowledged before."""
-        channel = self._channels.get(subscription)
-        if channel is None:
-            channel = self._channels[subscription] = _Channel(subscription)
-            self._arm(channel)
-        channel.listeners[listener] = None
-        self._send(subscription, [listener])
+    def opened(self, subscription: Subscription) -> None:
+        """Nothing is kept of channels."""
 
-    def leave(self, subscription: Subscription, listener: Listener) -> None:
-        channel = self._channels[subscription]
-        del channel.listeners[listener]
-        self._faults.left(listener, subscription)
-        if not channel.listeners:
-            assert channel.timer is not None, "a channel is armed when it is made"
-            channel.timer.cancel()
-            del self._channels[subscription]
+    closed = opened
 
-    def push(self, user: str | None) -> None:
-        """Send every channel now, or those of one account. The next push is due when it was."""
-        for subscription, channel in list(self._channels.items()):
-            if user in (None, subscription.user):
-                self._send(subscription, list(channel.listeners))
+    def opening(self, subscription: Subscription) -> str | None:
+        return self.frame(subscription)
 
-    def stale_push(self, user: str | None) -> None:
-        """Repeat the oldest frame of every channel, or of those of one account."""
-        for subscription, channel in list(self._channels.items()):
-            if user in (None, subscription.user) and (frame := self._faults.oldest(subscription)):
-                for listener in list(channel.listeners):
-                    listener.put(frame)
+    def heard(self, events: Sequence[Any]) -> Iterable[tuple[Subscription, str]]:
+        return ()
 
-    def _arm(self, channel: _Channel) -> None:
-        loop = asyncio.get_running_loop()
-        subscription = channel.subscription
-        name = subscription.user or f"{subscription.kind}/{subscription.dex}"
-        phase = zlib.crc32(name.encode()) / 2**32
-        periods = loop.time() / self._push_s - phase
-        due = (math.floor(periods) + 1 + phase) * self._push_s
-        if due <= loop.time():  # the quotient was a whole number but for its last bit
-            due += self._push_s
-        channel.timer = loop.call_at(due, self._push, channel, due)
-
-    def _push(self, channel: _Channel, due: float) -> None:
-        loop = asyncio.get_running_loop()
-        # From the time it was due, not from now: a late push must not shift the phase. A loop that was
-        # held up for whole periods skips them.
-        missed = max(0, math.floor((loop.time() - due) / self._push_s))
-        due += (missed + 1) * self._push_s
-        channel.timer = loop.call_at(due, self._push, channel, due)
-        self._send(channel.subscription, list(channel.listeners))
-
-    def _send(self, subscription: Subscription, listeners: list[Listener]) -> None:
-        frame = self._frame(subscription)
-        if frame is None:
-            return
-        self._stats.frames[subscription.kind] += len(listeners)
-        for listener in listeners:
-            for late_s, text in self._faults.push(listener, subscription, frame):
-                if late_s:
-                    asyncio.get_running_loop().call_later(late_s, listener.put, text)
-                else:
-                    listener.put(text)
-
-    def _frame(self, subscription: Subscription) -> str | None:
+    def frame(self, subscription: Subscription) -> str | None:
         source, user, dex = self._source, subscription.user, subscription.dex
         if user is None:
             mids = source.mids(dex or "")
@@ -132,3 +83,104 @@ class Feeds:
             f'{{"channel":"allDexsClearinghouseState","data":{{"user":"{user}"'
             f',"clearinghouseStates":[{states}]}}}}'
         )
+
+
+class Listener(Protocol):
+    """One connection. `put` never blocks and never raises: a listener that cannot keep up ends itself."""
+
+    def put(self, frame: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _Channel:
+    subscription: Subscription
+    # A dict for its order: listeners are served in the order in which they came.
+    listeners: dict[Listener, None] = field(default_factory=dict)
+    timer: asyncio.TimerHandle | None = None
+
+
+class Feeds:
+    """The mutable state is the channels; a channel exists as long as somebody listens to it."""
+
+    def __init__(self, script: Script, stats: Stats, faults: Faults) -> None:
+        self._script = script
+        self._stats = stats
+        self._faults = faults
+        self._channels: dict[Subscription, _Channel] = {}
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def join(self, subscription: Subscription, listener: Listener) -> None:
+        """Send the first frame at once and then what the script says. The caller has acknowledged before."""
+        channel = self._channels.get(subscription)
+        if channel is None:
+            channel = self._channels[subscription] = _Channel(subscription)
+            self._script.opened(subscription)
+            self._arm(channel)
+        channel.listeners[listener] = None
+        self._send(subscription, [listener], self._script.opening(subscription))
+
+    def heard(self, events: Sequence[Any]) -> None:
+        """Something happened: tell who listens to it."""
+        if self._channels:
+            for subscription, frame in self._script.heard(events):
+                self._send(subscription, list(self._channels[subscription].listeners), frame)
+
+    def leave(self, subscription: Subscription, listener: Listener) -> None:
+        channel = self._channels[subscription]
+        del channel.listeners[listener]
+        self._faults.left(listener, subscription)
+        if not channel.listeners:
+            if channel.timer is not None:
+                channel.timer.cancel()
+            del self._channels[subscription]
+            self._script.closed(subscription)
+
+    def push(self, user: str | None) -> None:
+        """Send every channel now, or those of one account. The next push is due when it was."""
+        for subscription, channel in list(self._channels.items()):
+            if user in (None, subscription.user):
+                self._send(subscription, list(channel.listeners), self._script.frame(subscription))
+
+    def stale_push(self, user: str | None) -> None:
+        """Repeat the oldest frame of every channel, or of those of one account."""
+        for subscription, channel in list(self._channels.items()):
+            if user in (None, subscription.user) and (frame := self._faults.oldest(subscription)):
+                for listener in list(channel.listeners):
+                    listener.put(frame)
+
+    def _arm(self, channel: _Channel) -> None:
+        loop = asyncio.get_running_loop()
+        subscription = channel.subscription
+        period = self._script.period(subscription)
+        if period is None:
+            return
+        name = subscription.user or f"{subscription.kind}/{subscription.coin or subscription.dex}"
+        phase = zlib.crc32(name.encode()) / 2**32
+        periods = loop.time() / period - phase
+        due = (math.floor(periods) + 1 + phase) * period
+        if due <= loop.time():  # the quotient was a whole number but for its last bit
+            due += period
+        channel.timer = loop.call_at(due, self._push, channel, due, period)
+
+    def _push(self, channel: _Channel, due: float, period: float) -> None:
+        loop = asyncio.get_running_loop()
+        # From the time it was due, not from now: a late push must not shift the phase. A loop that was
+        # held up for whole periods skips them.
+        missed = max(0, math.floor((loop.time() - due) / period))
+        due += (missed + 1) * period
+        channel.timer = loop.call_at(due, self._push, channel, due, period)
+        subscription = channel.subscription
+        self._send(subscription, list(channel.listeners), self._script.frame(subscription))
+
+    def _send(self, subscription: Subscription, listeners: list[Listener], frame: str | None) -> None:
+        if frame is None:
+            return
+        self._stats.frames[subscription.kind] += len(listeners)
+        for listener in listeners:
+            for late_s, text in self._faults.push(listener, subscription, frame):
+                if late_s:
+                    asyncio.get_running_loop().call_later(late_s, listener.put, text)
+                else:
+                    listener.put(text)

@@ -22,13 +22,15 @@ from server.devnode.stats import Stats
 from server.devnode.subscriptions import (
     PONG,
     Change,
+    Fatal,
     Invalid,
+    Offer,
     Ping,
     Post,
     Subscription,
     acknowledgement,
     error,
-    parse_message,
+    read_message,
 )
 
 IDLE_S = (
@@ -123,7 +125,7 @@ class Streams:
     feeds: Feeds
     ledger: Ledger
     stats: Stats
-    dexes: frozenset[str]
+    offer: Offer
     post: Callable[[str, Post, Answer | None], str]  # (client address, request, answer if given) -> frame
     faults: Faults
 
@@ -183,12 +185,14 @@ class Streams:
         if refusal is not None:
             self._refuse(stream, refusal)
             return
-        message = parse_message(raw, self.dexes)
+        message = read_message(raw, self.offer)
         if isinstance(message, Ping):
             if self.faults.pongs:
                 stream.put(PONG)
         elif isinstance(message, Invalid):
             self._refuse(stream, message.error)
+        elif isinstance(message, Fatal):
+            stream.drop("fatal")
         elif isinstance(message, Post):
             self.stats.posts[message.kind] += 1
             self._post(stream, message)

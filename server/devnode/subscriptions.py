@@ -1,7 +1,7 @@
 """What clients say on `/ws`, as values; and the texts that answer them. Sans I/O.
 
 The forms, acknowledgements and error strings are the exchange's (wire, measured by third parties in 2026).
-Subscription types that the exchange has and this devnode does not feed are refused like unknown ones:
+Subscription types that the exchange has and the present source does not feed are refused like unknown ones:
 an acknowledgement without data would look like a silent upstream.
 """
 
@@ -26,16 +26,28 @@ class Subscription:
     kind: str
     user: str | None  # lower-case; None for market data
     dex: str | None  # "" is the main dex; None for all of them
+    more: tuple[tuple[str, Any], ...] = ()  # what else it names, defaults filled in, in the wire's order
 
     @property
-    def wire(self) -> str:
-        """The normalised form, as acknowledgements and errors echo it."""
-        form: dict[str, str] = {"type": self.kind}
+    def form(self) -> dict[str, Any]:
+        form: dict[str, Any] = {"type": self.kind}
         if self.user is not None:
             form["user"] = self.user
         if self.dex is not None:
             form["dex"] = self.dex
-        return orjson.dumps(form).decode()
+        return form | dict(self.more)
+
+    @property
+    def wire(self) -> str:
+        """The normalised form, as acknowledgements and errors echo it."""
+        return orjson.dumps(self.form).decode()
+
+    def get(self, name: str) -> Any:
+        return next((value for key, value in self.more if key == name), None)
+
+    @property
+    def coin(self) -> str:
+        return str(self.get("coin") or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +80,32 @@ class Invalid:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """A subscription at which the exchange drops the whole connection, without a word."""
+
+
 Message = Ping | Change | Post | Invalid
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What can be subscribed to: the account states alone, or with `coins` (spot ones apart) everything."""
+
+    dexes: Collection[str]
+    coins: Collection[str] | None = None
+    spot_coins: Collection[str] = ()
+    intervals: Collection[str] = ()
+
+
 def parse_message(raw: str, dexes: Collection[str]) -> Message:
+    """Read one text frame of a client, to whom the states on `dexes` are offered."""
+    message = read_message(raw, Offer(dexes))
+    assert not isinstance(message, Fatal), "no coin is offered, so none is unknown"
+    return message
+
+
+def read_message(raw: str, offer: Offer) -> Message | Fatal:
     """Read one text frame of a client."""
     unreadable = Invalid(f"Error parsing JSON into valid websocket request: {raw}")
     try:
@@ -84,10 +118,12 @@ def parse_message(raw: str, dexes: Collection[str]) -> Message:
     if method == "ping":
         return Ping()
     if method in ("subscribe", "unsubscribe"):
-        subscription = _subscription(message.get("subscription"))
+        subscription = _subscription(message.get("subscription"), offer)
         if subscription is None:
             return unreadable
-        if subscription.dex is not None and subscription.dex not in dexes:
+        if isinstance(subscription, Fatal):
+            return subscription
+        if subscription.dex is not None and subscription.dex not in offer.dexes:
             return Invalid(f"Invalid subscription {subscription.wire}")
         return Change(method == "subscribe", subscription, _echo(subscription, message["subscription"]))
     if method == "post":
@@ -115,22 +151,78 @@ def post_answer(id_: int, kind: str, payload: str) -> str:
     return f'{{"channel":"post","data":{{"id":{id_},"response":{{"type":"{kind}","payload":{payload}}}}}}}'
 
 
-def _subscription(form: object) -> Subscription | None:
+_STATES = frozenset({"clearinghouseState", "openOrders", "twapStates"})  # of an account on a dex
+_ACCOUNTS = frozenset(
+    {
+        "allDexsClearinghouseState", "spotState", "webData3", "orderUpdates", "userEvents", "notification",
+        "userFundings", "userNonFundingLedgerUpdates", "userTwapSliceFills", "userTwapHistory",
+        "userHistoricalOrders",
+    }
+)  # fmt: skip
+_COINS = frozenset({"bbo", "trades", "activeAssetCtx"})
+_EVERYTHING = frozenset({"spotAssetCtxs", "allDexsAssetCtxs", "fastAssetCtxs"})
+_ALWAYS = frozenset({"allMids", "clearinghouseState", "allDexsClearinghouseState"})
+_ECHOED = ("isPortfolioMargin", "ignorePortfolioMargin")  # sent with spotState, and not heeded here
+_SIG_FIGS = (None, 2, 3, 4, 5)
+_MANTISSAS = (None, 2, 5)
+
+
+def _subscription(form: object, offer: Offer) -> Subscription | Fatal | None:
     if not isinstance(form, dict):
         return None
     kind, dex = form.get("type"), form.get("dex")
-    if dex is not None and not isinstance(dex, str):
+    if not isinstance(kind, str) or not (dex is None or isinstance(dex, str)):
         return None
-    if kind == "allMids":
-        return Subscription("allMids", None, dex or MAIN_DEX)
+    if offer.coins is None and kind not in _ALWAYS:
+        return None
+    if kind in ("allMids", "assetCtxs"):
+        return Subscription(kind, None, dex or MAIN_DEX)
+    if kind in _EVERYTHING:
+        return Subscription(kind, None, None)
+    if kind in _COINS or kind in ("l2Book", "candle"):
+        return _market(kind, form, offer)
     user = address(form.get("user"))
     if user is None:
         return None
-    if kind == "clearinghouseState":
-        return Subscription("clearinghouseState", user, dex or MAIN_DEX)
-    if kind == "allDexsClearinghouseState":
-        return Subscription("allDexsClearinghouseState", user, None)
+    if kind in _STATES:
+        return Subscription(kind, user, dex or MAIN_DEX)
+    if kind in _ACCOUNTS:
+        return Subscription(kind, user, None)
+    if kind == "userFills":
+        merged = form.get("aggregateByTime")
+        fits = merged is None or isinstance(merged, bool)
+        return Subscription(kind, user, None, (("aggregateByTime", bool(merged)),)) if fits else None
+    if kind == "activeAssetData" and offer.coins is not None:
+        coin = form.get("coin")
+        if not isinstance(coin, str):
+            return None
+        known = coin in offer.coins and coin not in offer.spot_coins
+        return Subscription(kind, user, None, (("coin", coin),)) if known else Fatal()
     return None
+
+
+def _market(kind: str, form: dict[str, Any], offer: Offer) -> Subscription | Fatal | None:
+    coin = form.get("coin")
+    if not isinstance(coin, str) or offer.coins is None:
+        return None
+    named: tuple[tuple[str, Any], ...] = (("coin", coin),)
+    if kind == "candle":
+        interval = form.get("interval")
+        if not isinstance(interval, str) or interval not in offer.intervals:
+            return None
+        named += (("interval", interval),)
+    elif kind == "l2Book":
+        sig_figs, mantissa, fast = (form.get(name) for name in ("nSigFigs", "mantissa", "fast"))
+        if not (_is_whole(sig_figs) and _is_whole(mantissa) and (fast is None or isinstance(fast, bool))):
+            return None
+        if sig_figs not in _SIG_FIGS or mantissa not in _MANTISSAS or (mantissa and sig_figs != 5):
+            return Fatal()
+        named += (("nSigFigs", sig_figs), ("mantissa", mantissa), ("fast", bool(fast)))
+    return Subscription(kind, None, None, named) if coin in offer.coins else Fatal()
+
+
+def _is_whole(value: object) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _echo(subscription: Subscription, form: dict[str, Any]) -> str:
@@ -138,7 +230,8 @@ def _echo(subscription: Subscription, form: dict[str, Any]) -> str:
     # that was sent, even "", is repeated.
     if subscription.kind == "allMids" and form.get("dex") is None:
         return '{"type":"allMids"}'
-    return subscription.wire
+    sent = {name: form[name] for name in _ECHOED if isinstance(form.get(name), bool)}
+    return orjson.dumps(subscription.form | sent).decode() if sent else subscription.wire
 
 
 def _post(message: dict[str, Any]) -> Post | None:

@@ -30,10 +30,11 @@ from server.devnode.market.asking import Unreadable
 from server.devnode.market.market_answers import MARKET_ANSWERS, Answers
 from server.devnode.market.seeding import seed_accounts
 from server.devnode.market.signed import Signed
-from server.devnode.market.tape import Tape
+from server.devnode.market.tape import INTERVALS, Tape
 from server.devnode.market.truth import Truth
 from server.devnode.markets import Markets
 from server.devnode.prices import legal
+from server.devnode.subscriptions import Offer
 
 MICRO = 1_000_000
 ANSWERS: Answers = {**MARKET_ANSWERS, **ACCOUNT_ANSWERS}
@@ -87,6 +88,12 @@ class Exchange(Truth):
     def __repr__(self) -> str:
         count = len(self.engine.addresses())
         return f"<Exchange {count} accounts, {len(self.dexes)} dexes, tick {self.ticks}>"
+
+    @property
+    def offer(self) -> Offer:
+        """What can be subscribed to."""
+        spot = frozenset(coin for coin, inst in self.coins.items() if inst.is_spot)
+        return Offer(frozenset(self.dexes), frozenset(self.coins), spot, frozenset(INTERVALS))
 
     def now(self) -> int:
         """The time of a block that is made now."""
