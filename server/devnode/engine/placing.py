@@ -140,6 +140,11 @@ def run(
 
 def _end_rest(ground: Ground, account: Account, order: Order, status: str) -> None:
     ground.tell(order.terms, order.left, status)
+    end_children(ground, account, order)
+
+
+def end_children(ground: Ground, account: Account, order: Order) -> None:
+    """Cancel what still waits for an order that has come to its end unfilled."""
     for oid in order.children:
         child = account.orders.get(oid)
         if child is not None and child.place == "parent":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.devnode.engine.account import Order
 from server.devnode.engine.lifecycle import cancel, take_away
 from server.devnode.engine.matching import reducible
-from server.devnode.engine.placing import run
+from server.devnode.engine.placing import end_children, run
 from server.devnode.engine.state import Ground
 
 
@@ -42,4 +42,6 @@ def _fire(ground: Ground, order: Order) -> None:
         order.left = most if terms.is_position_tpsl else min(order.left, most)
     take_away(ground, account, inst, order)
     ground.tell(terms, order.left, "triggered")
-    run(ground, account, inst, order, "FrontendMarket" if terms.is_market else "Gtc")
+    status = run(ground, account, inst, order, "FrontendMarket" if terms.is_market else "Gtc")
+    if "error" in status:
+        end_children(ground, account, order)

@@ -18,20 +18,25 @@ from server.devnode.prices import legal
 from tests.server.devnode.engine.exchange import ANN, BOB, CAT, NOW, USD, cloid, row
 
 PEOPLE = (ANN, BOB, CAT)
-COINS = ("BTC", "ATOM", "xyz:TSLA", "vntl:SPACEX", "PURR/USDC", "@2")
+# Few coins a history, so that its orders meet.
+PLACES = (("BTC", "ETH"), ("BTC", "PURR/USDC"), ("vntl:SPACEX", "xyz:TSLA"), ("ATOM", "@2"), ("BTC",))
 MAKERS = Makers(depth=4, level_usd=500)
 users = st.sampled_from(PEOPLE)
-coins = st.sampled_from(COINS)
+coins = st.integers(0, 1)
 flags = st.booleans()
-shares = st.integers(-300, 300)  # of a price, in 10^-4
+shares = st.sampled_from((-300, -50, -5, 0, 5, 50, 300))  # of a price, in 10^-4
+backgrounds = st.sampled_from((MAKERS, Makers(walk=False, quote=False)))
 groupings = st.sampled_from(("na", "positionTpsl"))
-sizes = st.sampled_from((1, 12, 30, 100, 900, 9_000, 90_000))  # USD
+sizes = st.sampled_from((1, 12, 30, 900, 9_000, 40_000, 90_000, 150_000))  # USD
 tifs = st.sampled_from(("Gtc", "Gtc", "Ioc", "Alo", "FrontendMarket"))
 
 
 class Histories(RuleBasedStateMachine):
-    @initialize(makers=st.sampled_from((MAKERS, MAKERS, Makers(quote=False))))
-    def begin(self, makers: Makers) -> None:
+    @initialize(
+        makers=st.sampled_from((MAKERS, Makers(walk=False, quote=False))), places=st.sampled_from(PLACES)
+    )
+    def begin(self, makers: Makers, places: tuple[str, ...]) -> None:
+        self.places = places
         self.makers = makers
         self.engine = Engine(seed=3, makers=makers)
         self.now = NOW
@@ -40,16 +45,17 @@ class Histories(RuleBasedStateMachine):
             self.engine.credit(user, 5_000 * USD, self.now)
             self.engine.credit_spot(user, "USDC", 2_000 * 10**8)
             self.engine.credit_spot(user, "PURR", 3_000 * 10**5)
-        self.act(ANN, type="sendAsset", destination=ANN, sourceDex="", destinationDex="xyz", token="USDC",
-                 amount="1000", fromSubAccount="", nonce=1)  # fmt: skip
-        for user in PEOPLE:
-            self.act(user, type="sendAsset", destination=user, sourceDex="", destinationDex="vntl",
-                     token="USDC", amount="500", fromSubAccount="", nonce=1)  # fmt: skip
+            for dex in ("xyz", "vntl"):
+                self.act(user, type="sendAsset", destination=user, sourceDex="", destinationDex=dex,
+                         token="USDC", amount="1500", fromSubAccount="", nonce=1)  # fmt: skip
 
     def act(self, user: str, **action: Any) -> Any:
         answer = self.engine.apply(action, signer=user, now_ms=self.now)
         json.dumps(answer)
         return answer
+
+    def coin(self, place: int) -> str:
+        return self.places[place % len(self.places)]
 
     def px(self, coin: str, share: int) -> str:
         inst = self.engine.listing.by_coin[coin]
@@ -63,27 +69,40 @@ class Histories(RuleBasedStateMachine):
         return number(max(1, usd * unit // mark), inst.sz_decimals)
 
     @rule(
-        user=users, coin=coins, is_buy=st.booleans(), share=shares, usd=sizes, tif=tifs, reduce=st.booleans()
+        user=users, place=coins, is_buy=st.booleans(), share=shares, usd=sizes, tif=tifs, reduce=st.booleans()
     )
-    def order(self, user: str, coin: str, is_buy: bool, share: int, usd: int, tif: str, reduce: bool) -> None:
+    def order(
+        self, user: str, place: int, is_buy: bool, share: int, usd: int, tif: str, reduce: bool
+    ) -> None:
+        coin = self.coin(place)
         inst = self.engine.listing.by_coin[coin]
-        pool = self.engine.ground.state.accounts[user].pools.get(inst.dex, Pool())
-        held = pool.holdings.get(inst.asset)
-        lots, hold = held.lots if held else 0, pool.hold
         one = row(
             inst.asset, is_buy, self.px(coin, share), self.sz(coin, usd), tif=tif, reduce_only=reduce,
             cloid=cloid(self.engine.ground.state.tx),
         )  # fmt: skip
-        self.act(user, type="order", orders=[one], grouping="na")
-        pool = self.engine.ground.state.accounts[user].pools.get(inst.dex, Pool())
-        held = pool.holdings.get(inst.asset)
-        grown = abs(held.lots if held else 0) > abs(lots)
-        if not inst.is_spot and (grown or pool.hold > hold):
-            spare = free(pool, self.engine.ground.state.marks, self.engine.ground.instruments)
+        self.place(user, coin, one)
+
+    def place(self, user: str, coin: str, order: dict[str, Any]) -> None:
+        """Send one order. If it made the account hold more, there is the margin for it."""
+        inst = self.engine.listing.by_coin[coin]
+        before, hold = self.held(user, coin)
+        self.act(user, type="order", orders=[order], grouping="na")
+        after, held_back = self.held(user, coin)
+        if not inst.is_spot and (abs(after) > abs(before) or held_back > hold):
+            ground = self.engine.ground
+            spare = free(ground.state.accounts[user].pools[inst.dex], ground.state.marks, ground.instruments)
             assert spare >= 0, f"{spare} of margin after an accepted order"
 
-    @rule(user=users, coin=coins, is_buy=st.booleans(), share=shares, usd=sizes, data=st.data())
-    def trigger(self, user: str, coin: str, is_buy: bool, share: int, usd: int, data: st.DataObject) -> None:
+    def held(self, user: str, coin: str) -> tuple[int, int]:
+        """Lots held of a coin, and the margin that orders hold on its dex."""
+        inst = self.engine.listing.by_coin[coin]
+        pool = self.engine.ground.state.accounts[user].pools.get(inst.dex, Pool())
+        holding = pool.holdings.get(inst.asset)
+        return holding.lots if holding else 0, pool.hold
+
+    @rule(user=users, place=coins, is_buy=st.booleans(), share=shares, usd=sizes, data=st.data())
+    def trigger(self, user: str, place: int, is_buy: bool, share: int, usd: int, data: st.DataObject) -> None:
+        coin = self.coin(place)
         inst = self.engine.listing.by_coin[coin]
         market, reduce = data.draw(st.booleans()), data.draw(st.booleans())
         px, tpsl = self.px(coin, share), data.draw(st.sampled_from(("tp", "sl")))
@@ -95,8 +114,9 @@ class Histories(RuleBasedStateMachine):
             user, type="order", orders=[one], grouping=data.draw(st.sampled_from(("na", "positionTpsl")))
         )
 
-    @rule(user=users, coin=coins, is_buy=st.booleans(), share=shares, usd=sizes, tif=tifs)
-    def bracket(self, user: str, coin: str, is_buy: bool, share: int, usd: int, tif: str) -> None:
+    @rule(user=users, place=coins, is_buy=st.booleans(), share=shares, usd=sizes, tif=tifs)
+    def bracket(self, user: str, place: int, is_buy: bool, share: int, usd: int, tif: str) -> None:
+        coin = self.coin(place)
         asset, sz = self.engine.listing.by_coin[coin].asset, self.sz(coin, usd)
         far = 250 if is_buy else -250
         orders = [
@@ -128,8 +148,9 @@ class Histories(RuleBasedStateMachine):
             fresh = row(found[0], is_buy, self.px(coin, share), self.sz(coin, usd), tif=tif)
             self.act(user, type="batchModify", modifies=[{"oid": found[1], "order": fresh}])
 
-    @rule(user=users, coin=coins, is_buy=st.booleans(), jitter=st.booleans(), reduce=st.booleans())
-    def twap(self, user: str, coin: str, is_buy: bool, jitter: bool, reduce: bool) -> None:
+    @rule(user=users, place=coins, is_buy=st.booleans(), jitter=st.booleans(), reduce=st.booleans())
+    def twap(self, user: str, place: int, is_buy: bool, jitter: bool, reduce: bool) -> None:
+        coin = self.coin(place)
         asset = self.engine.listing.by_coin[coin].asset
         order = {"a": asset, "b": is_buy, "s": self.sz(coin, 100), "r": reduce, "m": 5, "t": jitter}
         self.act(user, type="twapOrder", twap=order)
@@ -140,13 +161,15 @@ class Histories(RuleBasedStateMachine):
         number_, twap = next(iter(self.engine.ground.state.twaps.items()))
         self.act(twap.state.user, type="twapCancel", a=twap.state.asset, t=number_)
 
-    @rule(user=users, coin=coins, cross=st.booleans(), leverage=st.integers(0, 41))
-    def leverage(self, user: str, coin: str, cross: bool, leverage: int) -> None:
+    @rule(user=users, place=coins, cross=st.booleans(), leverage=st.sampled_from((0, 1, 3, 10, 40)))
+    def leverage(self, user: str, place: int, cross: bool, leverage: int) -> None:
+        coin = self.coin(place)
         asset = self.engine.listing.by_coin[coin].asset
         self.act(user, type="updateLeverage", asset=asset, isCross=cross, leverage=leverage)
 
-    @rule(user=users, coin=coins, usd=st.integers(-200, 200))
-    def isolated_margin(self, user: str, coin: str, usd: int) -> None:
+    @rule(user=users, place=coins, usd=st.integers(-200, 200))
+    def isolated_margin(self, user: str, place: int, usd: int) -> None:
+        coin = self.coin(place)
         asset = self.engine.listing.by_coin[coin].asset
         self.act(user, type="updateIsolatedMargin", asset=asset, isBuy=True, ntli=usd * USD + 7)
 
@@ -169,10 +192,28 @@ class Histories(RuleBasedStateMachine):
             self.act(user, type="subAccountTransfer", subAccountUser=subs[0][1], isDeposit=deposit,
                      usd=usd * USD)  # fmt: skip
 
-    @rule(coin=coins, share=st.integers(-1_500, 1_500), oracle=st.booleans())
-    def move(self, coin: str, share: int, oracle: bool) -> None:
+    @rule(place=coins, is_buy=flags, percent=st.sampled_from((30, 98, 100)), pair=st.permutations(PEOPLE))
+    def meet(self, place: int, is_buy: bool, percent: int, pair: list[str]) -> None:
+        """One offers at the mark, the other takes it, nearly as large as they dare."""
+        coin = self.coin(place)
+        inst = self.engine.listing.by_coin[coin]
+        sizes = []
+        for user in pair[:2]:
+            data = self.engine.active_asset_data(user, coin)
+            if data is not None:
+                sizes.append(min(map(float, data["maxTradeSzs"])) * percent / 100)
+        lots = int(min(sizes, default=0) * 10**inst.sz_decimals)
+        for user, side in zip(pair[:2], (is_buy, not is_buy), strict=True):
+            order = row(inst.asset, side, self.px(coin, 0), number(lots, inst.sz_decimals))
+            self.place(user, coin, order)
+
+    @rule(place=coins, share=st.sampled_from((-3_000, -900, -450, -100, 100, 450, 900, 3_000)), oracle=flags)
+    def move(self, place: int, share: int, oracle: bool) -> None:
+        """A price jumps, and a block goes by."""
+        coin = self.coin(place)
         set_price = self.engine.set_oracle if oracle else self.engine.set_mark
         set_price(coin, self.px(coin, share), self.now)
+        self.advance(1)
 
     @rule(ms=st.sampled_from((1, 100, 3_000, 30_000, 3_600_000)))
     def advance(self, ms: int) -> None:
@@ -222,4 +263,4 @@ def _adds_up(state: Any) -> None:
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestHistories.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
