@@ -91,12 +91,12 @@ class Info:
         now = self._monotonic()
         floors = self._floors.of(client, directives.not_before_ms, now)
         asked = Asked(now, directives, floors)
+        if type_ in self._denied:
+            return refusal(403, f"type {type_[:64]} is denied here")
         if type_ == "clearinghouseState":
             return self._clearinghouse_state(request, asked)
         if type_ == "batchClearinghouseStates":
             return self._batch.begin(request, asked)
-        if type_ in self._denied:
-            return refusal(403, f"type {type_[:64]} is denied here")
         if directives.only_if_cached:
             return NOT_HELD
         return self._forward(type_, body, asked)

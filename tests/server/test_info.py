@@ -76,6 +76,12 @@ async def test_denied_types_are_refused() -> None:
         assert world.upstream.requests == []
 
 
+async def test_types_answered_from_memory_can_be_denied_too() -> None:
+    async with running(ALICE, denied_types=("batchClearinghouseStates", "clearinghouseState")) as world:
+        assert (await world.batch([ALICE])).status == 403
+        assert (await world.state(ALICE)).status == 403
+
+
 @pytest.mark.parametrize("value", ["max-age=x", "max-age"])
 async def test_directives_that_can_not_be_meant(value: str) -> None:
     async with running(ALICE) as world:
