@@ -86,8 +86,8 @@ class Batch:
         keys = [(user.lower(), batch.dex) for user in batch.users if is_address(user)]
         obtained = await self._fetch_missing(keys, asked, left_s=self._settings.deadline_s)
         # One cut: no await from here on.
-        source = MEMORY if obtained is None else UPSTREAM
-        look = self._look(asked, obtained or {})
+        source = UPSTREAM if obtained else MEMORY
+        look = self._look(asked, obtained)
         return read_single_dex(batch.users, batch.dex, look, source, self._monotonic())
 
     async def _named_dex(self, batch: BatchRequest, asked: Asked) -> Reply:
@@ -121,8 +121,8 @@ class Batch:
         left_s = self._settings.deadline_s - (self._monotonic() - began)
         obtained = await self._fetch_missing(keys, asked, left_s=max(0.0, left_s))
         # One cut: no await from here on.
-        source = MEMORY if obtained is None else UPSTREAM
-        look = self._look(asked, obtained or {})
+        source = UPSTREAM if obtained else MEMORY
+        look = self._look(asked, obtained)
         reply = read_all_dexes(batch.users, served, look, source, self._monotonic())
         # The contract lets a server cut the list silently; we say what was served of how many.
         reply.headers.append((b"x-replica-dexes-served", b"%d" % len(served)))
@@ -146,15 +146,15 @@ class Batch:
 
     async def _fetch_missing(
         self, keys: Iterable[tuple[str, str]], asked: Asked, *, left_s: float
-    ) -> Obtained | None:
-        """Fetch what memory can't answer, for `left_s` seconds at most. None if nothing had to be fetched.
+    ) -> Obtained:
+        """Fetch what memory can't answer, for `left_s` seconds at most. Returns what could be had.
 
         The cost is known before it starts: what the budget can't pay for in time is not asked for at all.
         """
         store = self._store
         missing = [key for key in dict.fromkeys(keys) if not asked.from_memory(store.get(*key))]
         if not missing or asked.directives.only_if_cached:
-            return None
+            return {}
         obtained: Obtained = {}
         affordable = self._replica.affordable_fetches(left_s)
         queue = iter(missing[:affordable])

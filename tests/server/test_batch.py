@@ -405,3 +405,20 @@ async def test_every_path_to_info_serves_batches(path: str) -> None:
     async with running(ALICE) as world:
         reply = await world.post(path, BATCH | {"users": [ALICE]})
         assert (reply.status, reply.source) == (200, "memory")
+
+
+@pytest.mark.parametrize("dex", [None, "ALL_DEXES"])
+@pytest.mark.parametrize("spent", [False, True], ids=["upstream fails", "budget is spent"])
+async def test_what_comes_from_memory_alone_says_so(dex: str | None, spent: bool) -> None:
+    async with running(ALICE) as world:
+        await world.batch([ALICE], "ALL_DEXES")  # the dex list is known
+        if spent:
+            world.upstream.answer_429(times=1)
+            assert (await world.state(CAROL)).status == 429
+        else:
+            world.upstream.answer(502, b"", type="clearinghouseState")
+        reply = await world.batch([ALICE, CAROL], dex)
+        assert (reply.status, reply.failed, reply.source) == (200, [CAROL], "memory")
+        world.upstream.heal()
+        await asyncio.sleep(10)
+        assert (await world.batch([ALICE, CAROL], dex)).source == "upstream"
