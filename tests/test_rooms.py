@@ -61,6 +61,7 @@ SHELLS = (
     "replica.upstream.feed",
     "replica.upstream.rest",
     "replica.upstream.budget",
+    "replica.upstream.forwarder",  # a write that is given up midway has an outcome to name
     # The disk is slow too: what is recorded is written on a thread.
     "replica.recording.backlog",
     "replica.recording.recorder",

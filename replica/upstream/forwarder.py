@@ -3,6 +3,8 @@
 Nothing here decodes and encodes: a JSON round trip can change legal bytes, and the signature covers them.
 """
 
+import asyncio
+
 from replica.errors import UpstreamError, UpstreamTimeout, WriteNotSent, WriteOutcomeUnknown
 from replica.upstream.budget import Budget
 from replica.upstream.rest import Answer, Rest
@@ -23,11 +25,14 @@ class Forwarder:
         """Send the body once and return what the upstream answered, whatever its status.
 
         Raises `BudgetExhausted` and `WriteNotSent` when no byte has left, and `WriteOutcomeUnknown` when one
-        may have: a cut or a time-out after that says nothing about what the exchange did with it.
+        may have: a cut or a time-out after that says nothing about what the exchange did with it. Nor does
+        our own stop: whoever cancels this ends the wait, and the client is told what it has to know.
         """
-        charge = await self._budget.take(
-            exchange_cost(count_items(body)), Lane.WRITE, wait_s=self._budget_wait
-        )
+        cost = exchange_cost(count_items(body))
+        try:
+            charge = await self._budget.take(cost, Lane.WRITE, wait_s=self._budget_wait)
+        except asyncio.CancelledError as stopped:
+            raise WriteNotSent("stopped while waiting for weight") from stopped
         try:
             answer = await self._rest.post(path, body, content_type, deadline_s=self._deadline)
         except UpstreamError as error:
@@ -35,6 +40,8 @@ class Forwarder:
                 self._budget.cancel(charge)
                 raise WriteNotSent(str(error)) from error
             raise WriteOutcomeUnknown(str(error), timed_out=isinstance(error, UpstreamTimeout)) from error
+        except asyncio.CancelledError as stopped:
+            raise WriteOutcomeUnknown("stopped while waiting for the answer", timed_out=True) from stopped
         finally:
             self._budget.settle(charge)
         if answer.status == 429:

@@ -183,3 +183,33 @@ async def test_the_end_comes_although_a_client_hangs_on() -> None:
         assert asyncio.get_running_loop().time() - began < 4
         await world.program.stop()
         assert asyncio.get_running_loop().time() - began < 5
+
+
+async def test_a_write_still_unanswered_at_the_end_is_named_unknown(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(ALICE, shutdown_grace_s=3) as (world, site):
+        world.upstream.hang(path="/exchange")
+        short, ordinary = await site.call(), await site.call()
+        short.send(WRITE, "/exchange")
+        ordinary.send(WRITE, "/exchange", Connection="close")
+        await asyncio.sleep(0.1)
+        site.stop()
+        for caller in (short, ordinary):
+            reply = await caller.reply()
+            assert (reply.status, reply.json["outcome"]) == (504, "unknown")
+        assert len(world.upstream.writes) == 2
+        assert sum("outcome unknown" in record.message for record in caplog.records) == 2
+
+
+async def test_a_write_still_waiting_for_weight_at_the_end_is_named_not_sent() -> None:
+    # 20 went for the dex list, 2 are left.
+    settings = {"upstream_weight_per_minute": 22, "write_reserve_weight": 1, "budget_wait_s": 90}
+    async with serving(shutdown_grace_s=3, **settings) as (world, site):
+        world.upstream.hang(path="/exchange")
+        for _ in range(3):
+            caller = await site.call()
+            caller.send(WRITE, "/exchange")
+            await asyncio.sleep(0.1)
+        site.stop()
+        reply = await caller.reply()
+        assert (reply.status, reply.json["outcome"]) == (502, "not sent")
+        assert len(world.upstream.writes) == 2
