@@ -1,22 +1,24 @@
 """uvicorn's HTTP protocol with a short way for `/info` and `/exchange`: no ASGI messages, one write each.
 
 A `POST /info` whose answer is at hand is written in the very step that its last byte was parsed in; one that
-has to wait for the upstream costs one task. Whatever is unusual (a slow reader, a pipelined, chunked-up or
-HTTP/1.0 request, another path) goes the ordinary way through `http.Front`, which asks the same `Info` and
+has to wait for the upstream costs one task. Whatever is unusual (a slow reader, a pipelined or HTTP/1.0
+request, a long body, another path) goes the ordinary way through `http.Front`, which asks the same `Info` and
 `Exchange` the same questions; so this file may be left out and nothing but speed is lost. It leans on
 uvicorn's httptools protocol class, whose version pyproject pins for that reason.
 """
 
 import logging
+import re
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from server.exchange import Exchange
 from server.http import CORS, split_path
 from server.info import Info
 from server.reply import OUR_FAULT, Reply
+from server.upgrades import UpgradeIgnored
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,9 @@ LONGEST_BODY = 256 << 10
 
 SMALL = 16 << 10
 """An answer up to this goes out as one buffer; a larger one is not worth copying behind its head."""
+
+UNUSUAL_IN_URL = re.compile(rb"[%?#]")
+"""Beyond these a path is not what it looks like; the ordinary way takes it apart."""
 
 _CORS_HEAD = b"".join(b"%s: %s\r\n" % header for header in CORS)
 
@@ -52,7 +57,7 @@ class _Awaited:
         self.message_event = _Heard()
 
 
-class FastProtocol(HttpToolsProtocol):
+class FastProtocol(UpgradeIgnored):
     """One client connection. `_parts` is the body of a request on the short way, None on the ordinary one."""
 
     info: Info
@@ -75,7 +80,7 @@ class FastProtocol(HttpToolsProtocol):
             and parser.should_keep_alive()
             and not parser.should_upgrade()
             and parser.get_http_version() == "1.1"
-            and b"%" not in self.url
+            and not UNUSUAL_IN_URL.search(self.url)
         ):
             self._which, self._key = split_path(self.url.decode("latin-1"))
             if self._which:

@@ -73,6 +73,7 @@ SHELLS = (
     "server.recording",  # waits for the seconds to be over
     "server.http",
     "server.fastpath",
+    "server.upgrades",
     "server.health",
     "server.__main__",
     "server.devnode*",

@@ -209,9 +209,19 @@ async def test_faults_are_500_on_both_ways(caplog: Any) -> None:
     assert it.texts()[2:] == [b"quick from 10.9.8.7"]
 
 
+async def test_what_stands_behind_the_path_is_no_part_of_it() -> None:
+    for path in (b"/health?as=/info", b"/health#/info"):
+        it = Connection()
+        it.send(QUICK, path)
+        await asyncio.sleep(1)
+        assert it.transport.writes[0].startswith(b"HTTP/1.1 500")  # from the rest of the application
+
+
 async def test_whatever_is_unusual_goes_the_ordinary_way_to_the_same_answer() -> None:
     for body, path, more in (
         (QUICK, b"/in%66o", b""),
+        (QUICK, b"/info?what=/info", b""),
+        (QUICK, b"/info#/info", b""),
         (QUICK, b"/info", b"Connection: close\r\n"),
         (b"y" * (300 << 10), b"/info", b""),
     ):
