@@ -33,6 +33,14 @@ class Funds(Protocol):
 
 
 @runtime_checkable
+class Impersonates(Protocol):
+    def impersonate(
+        self, user: str, action: dict[str, Any], nonce: int | None = None, vault: str | None = None
+    ) -> Mapping[str, Any]:
+        """The exchange's answer to an action of `user` that nobody signed."""
+
+
+@runtime_checkable
 class Resets(Protocol):
     def reset(self, seed: int | None = None) -> None:
         """Begin anew, with the seed there was when `seed` is None."""

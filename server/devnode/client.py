@@ -104,6 +104,21 @@ class DevnodeClient:
     def fund(self, user: str, usd: str | float, quietly: bool = False) -> None:
         self.call("fund", user=user, usd=usd, quietly=quietly)
 
+    def faucet(self, user: str, usd: str | float, quietly: bool = False) -> None:
+        self.call("faucet", user=user, usd=usd, quietly=quietly)
+
+    def impersonate(
+        self,
+        user: str,
+        action: dict[str, Any],
+        nonce: int | None = None,
+        vault: str | None = None,
+        quietly: bool = False,
+    ) -> dict[str, Any]:
+        fields = {"user": user, "action": action, "nonce": nonce, "vault": vault, "quietly": quietly}
+        answer: dict[str, Any] = self.call("impersonate", **fields)
+        return answer
+
     def reset(self, seed: int | None = None, quietly: bool = False) -> None:
         self.call("reset", seed=seed, quietly=quietly)
 

@@ -31,6 +31,9 @@ class Clock:
 
     def next_ms(self) -> int:
         """A moment that was not told yet, a millisecond later if need be."""
+        if self._held_ms is not None:
+            self.advance(1)
+            return self.now_ms()
         self._last_ms = max(self._last_ms + 1, self.now_ms())
         return self._last_ms
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from server.devnode.abilities import (
     Funds,
+    Impersonates,
     Resets,
     Reverts,
     Saves,
@@ -24,8 +25,8 @@ from server.devnode.world import Source
 MOST_BLOCKS = 100_000  # in one call: it is one stretch on the event loop, some 0.1 ms each
 
 VERBS = (
-    "pause", "resume", "step", "advance", "set_mark", "set_oracle", "fund", "reset", "snapshot", "revert",
-    "save", "load", "push", "stale_push",
+    "pause", "resume", "step", "advance", "set_mark", "set_oracle", "fund", "faucet", "impersonate", "reset",
+    "snapshot", "revert", "save", "load", "push", "stale_push",
 )  # fmt: skip
 """The controls that are also offered over HTTP."""
 
@@ -71,17 +72,18 @@ class Controls:
         if not 0 <= seconds < math.inf:
             raise ValueError(f"{seconds} is no number of seconds")
         blocks, left = divmod(self._left_ms + round(seconds * 1000), self._tick_ms)
-        before = self._left_ms
-        self._make(blocks, least=0)
-        self.clock.advance(left - before)
+        self._make(blocks, least=0, waited_ms=self._left_ms)
+        self.clock.advance(left if blocks else left - self._left_ms)
         self._left_ms = left
         self._tell(quietly)
 
-    def _make(self, blocks: int, least: int = 1) -> None:
+    def _make(self, blocks: int, least: int = 1, waited_ms: int = 0) -> None:
         if not least <= blocks <= MOST_BLOCKS:
             raise ValueError(f"{blocks} blocks at once, from {least} to {MOST_BLOCKS} can be made")
         for _ in range(blocks):
-            self.clock.advance(self._tick_ms)
+            # Each at its own time: what a block is dated can't be taken back.
+            self.clock.advance(self._tick_ms - waited_ms)
+            waited_ms = 0
             self.source.tick()
 
     # -- the truth -------------------------------------------------------------------------------------
@@ -99,6 +101,24 @@ class Controls:
         """Credit USDC to an account."""
         self._able(Funds, "fund an account").fund(user, str(usd))
         self._changed(quietly)
+
+    def faucet(self, user: str, usd: str | float, quietly: bool = False) -> None:
+        """The same as `fund`."""
+        self.fund(user, usd, quietly)
+
+    def impersonate(
+        self,
+        user: str,
+        action: dict[str, Any],
+        nonce: int | None = None,
+        vault: str | None = None,
+        quietly: bool = False,
+    ) -> dict[str, Any]:
+        """Let an account act without its key. Returns what `/exchange` answers to its signed action."""
+        source = self._able(Impersonates, "act for anybody")
+        answer = dict(source.impersonate(user, action, nonce, vault))
+        self._changed(quietly)
+        return answer
 
     def reset(self, seed: int | None = None, quietly: bool = False) -> None:
         """Begin anew with this seed, or the same. `time` goes on; faults and snapshots stay."""

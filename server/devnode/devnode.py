@@ -40,8 +40,14 @@ class Devnode(Controls):
 
     `accounts` and `seed` make the synthetic world; `recorded` names a folder of recordings to serve in
     its place. `clock` gives the seconds that `time` in a state is made of; cadences follow the event
-    loop. Prices move every `tick_s`, accounts are pushed every `push_s` seconds. With `time_ms` the clock
-    begins there; `paused`, nothing moves but by the controls: the same requests get the same bytes then.
+    loop. Prices move every `tick_s`, accounts are pushed every `push_s` seconds; `cadences` sets the other
+    periods by their names in `market.channels.PERIODS`. With `time_ms` the clock begins there; `paused`,
+    nothing moves but by the controls: the same requests get the same bytes then.
+
+    Actions are signed for `chain` ("testnet", as the official client signs for any URL but the mainnet's
+    own, or "mainnet"); whoever is known may sign for the other one too. Who signs a first action is born
+    with `faucet_usd`; 0 leaves that to `fund`. With `impersonation`, `/dev/impersonate` acts for anybody.
+    Without `exchange` nobody trades: a world of states alone.
     """
 
     def __init__(
@@ -56,7 +62,7 @@ class Devnode(Controls):
         push_s: float = 5.0,
         time_ms: int | None = None,
         paused: bool = False,
-        exchange: bool = False,
+        exchange: bool = True,
         chain: str = "testnet",
         faucet_usd: float = 10_000,
         impersonation: bool = False,
@@ -80,6 +86,7 @@ class Devnode(Controls):
                 step_ms=max(1, round(tick_s * 1000)),
                 chain=chain,
                 faucet_usd=faucet_usd,
+                impersonation=impersonation,
             )
         else:
             source = World(accounts=accounts, seed=seed)
@@ -106,6 +113,16 @@ class Devnode(Controls):
     def addresses(self) -> Sequence[str]:
         """The accounts there are; others with another seed."""
         return self.source.addresses
+
+    @property
+    def signers(self) -> str:
+        """What becomes of signed actions, in a few words."""
+        if not isinstance(self.source, Exchange):
+            return "every signer is unknown"
+        born = self.source.faucet_usd
+        return f"signed for {self.source.chain}, " + (
+            f"new signers are born with {born:g} USDC" if born else "signers need funds: /dev/fund"
+        )
 
     def __repr__(self) -> str:
         where = f"port {self.port}" if self._server else "stopped"

@@ -41,7 +41,7 @@ def describe(devnode: Devnode, host: str, port: int) -> str:
             f"devnode: {devnode.source!r}",
             f"  limits    {limits}",
             f"  info      {base}/info",
-            f"  exchange  {base}/exchange (every signer is unknown)",
+            f"  exchange  {base}/exchange ({devnode.signers})",
             f"  ws        ws://{host}:{port}/ws",
             f"  accounts  {', '.join(users[:3])}{' ...' if len(users) > 3 else ''}",
             f"            all of them: {base}/dev/accounts",

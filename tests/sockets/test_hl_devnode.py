@@ -54,19 +54,21 @@ def test_the_world_does_as_told(node: DevnodeClient) -> None:
     assert node.status()["time"] == T0 and node.status()["paused"]
     number = node.snapshot()
     node.set_mark("BTC", "50000")
-    assert node.info("allMids")["BTC"] == "50000.5"
+    assert node.info("allMids")["BTC"] == "50000.0"
     node.step(3)
     node.advance(1.5)
     assert node.info("clearinghouseState", user=user)["time"] == T0 + 4501  # of the last block
     node.revert(number)
-    assert node.info("allMids")["BTC"] != "50000.5"
+    assert node.info("allMids")["BTC"] != "50000.0"
     node.reset(seed=9)
     assert user not in node.addresses
     node.resume()
     assert not node.status()["paused"]
-    with pytest.raises(ControlError, match="can't fund an account") as refused:
-        node.fund(user, 10)
-    assert refused.value.status == 501
+    node.fund(user, 10)
+    assert node.info("clearinghouseState", user=user)["withdrawable"] == "10.0"
+    with pytest.raises(ControlError, match="no address: nobody") as refused:
+        node.fund("nobody", 10)
+    assert refused.value.status == 400
     with pytest.raises(ControlError, match="no market NOPE") as refused:
         node.set_mark("NOPE", 1)
     assert refused.value.status == 400
@@ -139,7 +141,7 @@ def test_a_connection_that_idled_out_is_opened_again(node: DevnodeClient) -> Non
         other.status()
         assert other._connection.sock is not None
         other._connection.sock.shutdown(1)  # as if the other side had hung up meanwhile
-        assert other.status()["source"].startswith("<World 1 accounts")
+        assert other.status()["source"].startswith("<Exchange 1 accounts")
 
 
 # -- the fixture ---------------------------------------------------------------------------------------

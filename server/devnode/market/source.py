@@ -5,13 +5,14 @@ Sans I/O. The clock comes in as a function; whoever wants to hear of changes set
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import orjson
 
-from server.devnode.engine import Engine, Makers
+from server.devnode.engine import Engine, Makers, shapes
 from server.devnode.engine.events import (
     AccountBorn,
     Event,
@@ -23,8 +24,8 @@ from server.devnode.engine.events import (
 )
 from server.devnode.engine.funding import HOUR_MS
 from server.devnode.engine.units import number
-from server.devnode.exchange import deserialises, is_action, is_address, is_price
-from server.devnode.info import DEX_TYPES, FAILED, MALFORMED, Answer, InfoRequest
+from server.devnode.exchange import deserialises
+from server.devnode.info import DEX_TYPES, FAILED, MALFORMED, Answer, InfoRequest, address
 from server.devnode.market.account_answers import ACCOUNT_ANSWERS
 from server.devnode.market.asking import Unreadable
 from server.devnode.market.market_answers import MARKET_ANSWERS, Answers
@@ -37,6 +38,8 @@ from server.devnode.prices import legal
 from server.devnode.subscriptions import Offer
 
 MICRO = 1_000_000
+KEPT_EVENTS = 20_000  # of the engine's log, for nobody: what is read of the past is kept per account
+_PLAIN = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 ANSWERS: Answers = {**MARKET_ANSWERS, **ACCOUNT_ANSWERS}
 
 
@@ -48,7 +51,7 @@ class Taken(NamedTuple):
     engine: Engine
     state: Any
     signed: object
-    old_events: int
+    tape: Tape
     old_trades: Mapping[str, int]
     ticks: int
     now: int
@@ -74,6 +77,7 @@ class Exchange(Truth):
         step_ms: int = 1000,
         chain: str = "testnet",
         faucet_usd: float = 10_000,
+        impersonation: bool = False,
     ) -> None:
         super().__init__(Markets())
         self.heard: Callable[[Sequence[Event]], None] = lambda _: None
@@ -81,7 +85,8 @@ class Exchange(Truth):
         self._clock_ms, self._next_ms = now_ms, next_ms
         self._makers = Makers(step_ms=step_ms)
         self._faucet = round(faucet_usd * MICRO)
-        self._chain, self._wall_ms = chain, wall_ms
+        self._wall_ms = wall_ms
+        self.chain, self.faucet_usd, self.impersonation = chain, faucet_usd, impersonation
         self._began_ms = 0
         self.reset(seed)
 
@@ -121,11 +126,15 @@ class Exchange(Truth):
         return Answer(200, orjson.dumps(answer))
 
     def impersonate(
-        self, user: str, action: dict[str, Any], nonce: int | None, vault: str | None
+        self, user: str, action: dict[str, Any], nonce: int | None = None, vault: str | None = None
     ) -> Mapping[str, Any]:
-        """Let an account act without a signature. Raises `ValueError` for an action that is malformed."""
-        if not is_action(action):
-            raise ValueError("that is no action")
+        """Let an account act without a signature. Raises `ValueError` where it may not, or means nothing."""
+        if not self.impersonation:
+            raise ValueError("this devnode was made without impersonation")
+        if address(user) is None or (vault is not None and address(vault) is None):
+            raise ValueError(f"no address: {user[:60]}, {vault}"[:100])
+        if not shapes.deserialises(action):
+            raise ValueError("that is no action of the exchange")
         now = self.later()
         answer = self.signed.execute(
             self.engine, action, user.lower(), vault, now if nonce is None else nonce, now
@@ -140,27 +149,34 @@ class Exchange(Truth):
         self._changed()
 
     def set_mark(self, coin: str, px: str) -> None:
-        """Move a whole market, its oracle, mark and makers, to the legal price nearest to `px`."""
-        self.set_oracle(coin, px)
+        """Move a mark and its makers to the legal price nearest to `px`: so far from the oracle it stays."""
+        self.engine.set_mark(coin, self._price(coin, px), self.now())
+        self._react()
 
     def set_oracle(self, coin: str, px: str) -> None:
-        """The same as `set_mark`: marks follow the oracle here. What comes due by it happens at once."""
+        """Move a whole market: its oracle, mark and makers."""
+        self.engine.set_oracle(coin, self._price(coin, px), self.now())
+        self._react()
+
+    def _price(self, coin: str, px: str) -> str:
         inst = self.coins.get(coin)
         if inst is None:
             raise ValueError(f"no market {coin}")
-        ticks = round(Decimal(px) * 10**inst.px_decimals) if is_price(px) else 0
+        ticks = round(Decimal(px) * 10**inst.px_decimals) if _PLAIN.fullmatch(px) else 0
         if ticks <= 0:
             raise ValueError(f"no price for {coin}: {px}")
-        text = number(legal(ticks, inst.px_decimals), inst.px_decimals)
-        self.engine.set_oracle(coin, text, self.now())
+        return number(legal(ticks, inst.px_decimals), inst.px_decimals)
+
+    def _react(self) -> None:
+        """What comes due by a price happens at once."""
         self.engine.advance(self.now())
         self._changed(all_of_it=True)
 
     def fund(self, user: str, usd: str) -> None:
         """Credit USDC to an account's perps."""
-        if not is_address(user):
+        if address(user) is None:
             raise ValueError(f"no address: {user[:60]}")
-        micro = int(Decimal(usd) * MICRO) if is_price(usd) else 0
+        micro = int(Decimal(usd) * MICRO) if _PLAIN.fullmatch(usd) else 0
         if micro <= 0:
             raise ValueError(f"no amount: {usd[:40]}")
         self.engine.credit(user.lower(), micro, self.now())
@@ -178,11 +194,13 @@ class Exchange(Truth):
         self.engine.advance(began_ms)
         self.engine.journal.clear()
         self._addresses = seed_accounts(self.engine, self._count, self.seed, self.markets)
-        self.signed = Signed(chain=self._chain, has_faucet=self._faucet > 0, wall_ms=self._wall_ms)
+        self.signed = Signed(chain=self.chain, has_faucet=self._faucet > 0, wall_ms=self._wall_ms)
         self.ticks = 0
-        self._old_events = len(self.engine.events)
+        self.tape = Tape(self.engine.listing, began_ms)
+        self.tape.absorb(self.engine.events, past=True)
+        self.engine.ground.history.forget(self.engine.seq)
         self._old_trades = {coin: len(rows) for coin, rows in self.engine.ground.history.trades.items()}
-        self._sum_up()
+        self._renew()
 
     # -- going back ------------------------------------------------------------------------------------
 
@@ -193,7 +211,7 @@ class Exchange(Truth):
             self.engine,
             self.engine.snapshot(),
             self.signed.snapshot(),
-            self._old_events,
+            self.tape.clone(),
             self._old_trades,
             self.ticks,
             self.now(),
@@ -203,10 +221,10 @@ class Exchange(Truth):
         self.seed, self._addresses, self.engine = snapshot.seed, snapshot.addresses, snapshot.engine
         self.engine.revert(snapshot.state)
         self.signed.revert(snapshot.signed)
-        self._old_events, self._old_trades = snapshot.old_events, snapshot.old_trades
+        self.tape, self._old_trades = snapshot.tape.clone(), snapshot.old_trades
         self.ticks = snapshot.ticks
         self._sleep(self._clock_ms() - snapshot.now)
-        self._sum_up()
+        self._renew()
 
     def _sleep(self, ms: int) -> None:
         """What was to come in some time still comes in as much, though `time` has gone on."""
@@ -238,27 +256,32 @@ class Exchange(Truth):
             raise ValueError("that was not saved by a devnode") from None
         self.seed, self._count = seed, count
         self._begin(began)
-        self.engine.replay(journal)
+        for call in journal:
+            self.engine.replay([call])
+            self._absorb()
         self.ticks = ticks
-        self._sum_up()
+        self._renew()
 
     # -- hearing of changes ----------------------------------------------------------------------------
 
-    def _sum_up(self) -> None:
-        """Make what is derived from the events anew."""
-        events = self.engine.events
-        self.tape = Tape(self.engine.listing, self._began_ms)
-        self.tape.absorb(events[: self._old_events], past=True)
-        self.tape.absorb(events[self._old_events :])
-        self._seen = len(events)
+    def _renew(self) -> None:
+        """Everything is different: nothing that was rendered is good any more."""
+        self._seen = self.engine.seq
         self._memo.clear()
         self._cores.clear()
         self._marks.clear()
 
-    def _changed(self, *, all_of_it: bool = False) -> None:
-        fresh = self.engine.ground.history.since(self._seen)
+    def _absorb(self) -> Sequence[Event]:
+        """Sum up the events since the last time. Returns them."""
+        fresh = self.engine.events_since(self._seen)
         self._seen += len(fresh)
         self.tape.absorb(fresh)
+        if len(self.engine.events) > KEPT_EVENTS:
+            self.engine.forget(self._seen)
+        return fresh
+
+    def _changed(self, *, all_of_it: bool = False) -> None:
+        fresh = self._absorb()
         for event in fresh:
             for user in users_of(event):
                 self._forget(user)

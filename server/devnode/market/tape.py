@@ -68,6 +68,11 @@ class Day:
         self.trades: deque[tuple[int, int, int]] = deque()
         self.lots = self.ntl = 0
 
+    def clone(self) -> Day:
+        twin = Day()
+        twin.trades, twin.lots, twin.ntl = self.trades.copy(), self.lots, self.ntl
+        return twin
+
     def add(self, time: int, lots: int, ntl: int) -> None:
         self.trades.append((time, lots, ntl))
         self.lots += lots
@@ -95,6 +100,20 @@ class Tape:
         self._bars: dict[int, dict[int, deque[Bar]]] = {base: {} for base in _BASES}
         for asset, px in self._marks.items():
             self._see(asset, px, began)
+
+    def clone(self) -> Tape:
+        """A tape that goes its own way; the listing is shared."""
+        twin = Tape(self.listing, 0)
+        twin.open_interest, twin.exchange_days = dict(self.open_interest), dict(self.exchange_days)
+        twin.rates = {coin: rows.copy() for coin, rows in self.rates.items()}
+        twin._days = {coin: day.clone() for coin, day in self._days.items()}
+        twin._hour, twin._marks, twin._oracles = self._hour, dict(self._marks), dict(self._oracles)
+        for base, of_base in self._bars.items():
+            for asset, bars in of_base.items():
+                # Only the newest bar still changes: the others are shared.
+                copy = twin._bars[base][asset] = bars.copy()
+                copy[-1] = _copy(copy[-1], copy[-1].start)
+        return twin
 
     def absorb(self, events: Iterable[Event], *, past: bool = False) -> None:
         """Sum up events. Trades of the `past`, before the world began, count for open interest alone."""

@@ -32,7 +32,7 @@ SIGNED = {"action": ACTION, "nonce": 1677777606040, "signature": SIGNATURE}
         ({}, 422, MALFORMED),
         ({"type": 7}, 422, MALFORMED),
         ({"type": "noSuchType"}, 422, MALFORMED),
-        ({"type": "l2Book", "coin": "BTC"}, 422, MALFORMED),  # not served here, as on a node that lacks it
+        ({"type": "alignedQuoteTokenInfo", "token": 0}, 422, MALFORMED),  # no longer served
         ({"type": "clearinghouseState"}, 422, MALFORMED),
         ({"type": "clearinghouseState", "user": None}, 422, MALFORMED),
         ({"type": "clearinghouseState", "user": 5}, 422, MALFORMED),
@@ -125,7 +125,7 @@ async def test_over_the_weight_budget_the_answer_is_null(devnode: Start) -> None
 
 
 async def test_unknown_signers_are_refused_with_an_address(devnode: Start) -> None:
-    node = await devnode()
+    node = await devnode(faucet_usd=0)
     reply = await http(node.port, SIGNED, path="/exchange")
     assert reply.status == 200
     assert reply.json["status"] == "err"
@@ -143,7 +143,16 @@ async def test_unknown_signers_are_refused_with_an_address(devnode: Start) -> No
         {"vaultAddress": UNKNOWN},
         {"vaultAddress": UNKNOWN[2:]},  # as one common client sends it
         {"expiresAfter": 1677777607000},
-        {"action": {"type": "usdSend", "amount": "1", "destination": UNKNOWN}},
+        {
+            "action": {
+                "type": "usdSend",
+                "signatureChainId": "0x66eee",
+                "hyperliquidChain": "Testnet",
+                "destination": UNKNOWN,
+                "amount": "1",
+                "time": 1677777606040,
+            }
+        },
         {"action": {"type": "cancel", "cancels": [{"a": 1, "o": 2}]}},
         {"action": {"type": "cancelByCloid", "cancels": [{"asset": 1, "cloid": "0x" + "a" * 32}]}},
         {"action": {"type": "batchModify", "modifies": [{"oid": 1, "order": ORDER}]}},

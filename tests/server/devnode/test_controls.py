@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from server.devnode import Devnode, Limits
 from server.devnode.abilities import Unsupported
+from server.devnode.market import Exchange
 from server.devnode.world import World
 from tests.server.devnode.client import Client, http
 
@@ -74,12 +75,12 @@ async def test_a_step_is_a_block(controlled: Controlled) -> None:
     await controlled.do("step", blocks=10)
     assert (await controlled.state())["time"] == T0 + 11_000
     world = controlled.node.source
-    assert isinstance(world, World) and world.ticks == 11
+    assert isinstance(world, Exchange) and world.ticks == 11
 
 
 async def test_advancing_makes_the_blocks_that_fall_due(controlled: Controlled) -> None:
     world = controlled.node.source
-    assert isinstance(world, World)
+    assert isinstance(world, Exchange)
     for seconds, ticks in ((0.4, 0), (0.4, 0), (0.4, 1), (3600, 3601), (0.8, 3602), (0, 3602)):
         await controlled.do("advance", seconds=seconds)
         assert world.ticks == ticks
@@ -90,7 +91,7 @@ async def test_advancing_makes_the_blocks_that_fall_due(controlled: Controlled) 
 async def test_a_mark_is_set_and_walks_on_from_there(controlled: Controlled) -> None:
     before = await controlled.state()
     await controlled.do("set_mark", coin="BTC", px="61234.56")
-    assert (await controlled.mids())["BTC"] == "61235.5"  # five figures, and half a step
+    assert (await controlled.mids())["BTC"] == "61235.0"  # five figures
     state = await controlled.state()
     assert state["time"] == before["time"] + 1
     btc = next(row["position"] for row in state["assetPositions"] if row["position"]["coin"] == "BTC")
@@ -121,7 +122,7 @@ async def test_a_change_is_pushed_at_once_unless_quietly(controlled: Controlled,
         assert (await client.receive())["channel"] == "allMids"
     assert asyncio.get_running_loop().time() == pytest.approx(began, abs=0.1)
     await controlled.do("set_mark", coin="BTC", px="40000", quietly=True)
-    assert (await client.receive())["data"]["mids"]["BTC"] == "40000.5"
+    assert (await client.receive())["data"]["mids"]["BTC"] == "40000.0"
     assert asyncio.get_running_loop().time() > began + 0.1  # the push that was due
 
 
@@ -197,7 +198,7 @@ async def test_the_status_says_how_it_stands(controlled: Controlled) -> None:
 async def test_what_the_source_cannot_do_is_said(
     devnode: Start, verb: str, fields: dict[str, Any], what: str
 ) -> None:
-    node = await devnode(accounts=2)
+    node = await devnode(accounts=2, exchange=False)
     with pytest.raises(Unsupported, match=what):
         getattr(node, verb)(**fields)
     reply = await http(node.port, fields, path=f"/dev/{verb}")
@@ -283,7 +284,7 @@ ACTS = st.lists(
 def told(node: Devnode) -> list[object]:
     """Everything the source says, by the clock of the node."""
     source, now_ms = node.source, node.now_ms()
-    assert isinstance(source, World)
+    assert isinstance(source, Exchange)
     states = [source.state(user, dex, now_ms) for user in source.addresses for dex in source.dexes]
     return [now_ms, *states, *(source.mids(dex) for dex in source.dexes)]
 

@@ -121,7 +121,7 @@ async def test_requests_that_hang_are_never_answered_nor_heeded(devnode: Start) 
 
 @pytest.mark.parametrize("stage", Stage)
 async def test_a_write_is_cut_at_its_stage(devnode: Start, stage: Stage) -> None:
-    node = await devnode(limits=Limits())
+    node = await devnode(limits=Limits(), faucet_usd=0)
     whole = await read(node.port, ORDER, "/exchange")
     assert whole.endswith(b'does not exist."}')
     handled, seen = node.app.api.ledger.of("::1").weight.used(now()), node.stats.exchange["order"]
