@@ -197,6 +197,13 @@ class Replica:
         """How many tracked accounts are not followed: over the limit we know, or refused by the upstream."""
         return len(self.plan.waiting) + len(self._ledger.without_room())
 
+    def upstream_now_ms(self) -> int:
+        """The upstream's clock, rather too late than too early."""
+        # The estimate is a lower bound: it lags as much as every state did that it was made of. Our own
+        # clock does not; should that be ahead, a floor set by it costs one read of the upstream.
+        told = self.upstream_clock.now_ms(self.clock.monotonic())
+        return max(int(self.clock.wall() * 1000), told or 0)
+
     # -- reading from the upstream ---------------------------------------------------------------------
 
     async def fetch_account(

@@ -35,9 +35,14 @@ class Asked(NamedTuple):
         )
 
     @property
-    def after(self) -> float:
-        """The moment after which an upstream call must have started to honour the floors."""
-        return max((floor.after for floor in self.floors if not floor.patient), default=-math.inf)
+    def started_after(self) -> float:
+        """The moment after which an upstream call must have started to answer this one too.
+
+        An answer is as old as its question: a shared one must be neither older than asked for nor from
+        before a write.
+        """
+        after = max((floor.after for floor in self.floors if not floor.patient), default=-math.inf)
+        return max(after, self.now - self.directives.max_age_s)
 
 
 class Found(NamedTuple):
@@ -108,8 +113,7 @@ class Accounts:
                 lambda: self._replica.fetch_account(
                     user, dex, request_body(user, dex), wait_s=wait_s, deadline_s=deadline_s
                 ),
-                # An answer is as old as its question: a shared one must not be older than asked for.
-                started_after=max(asked.after, asked.now - asked.directives.max_age_s),
+                started_after=asked.started_after,
             )
         except ReplicaError:
             held = self._store.get(user, dex)

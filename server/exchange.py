@@ -81,20 +81,13 @@ class Exchange:
         if answer.status == 200 and not _is_refused(answer.body):
             out.append((b"x-replica-not-before", b"%d" % self._raise_floor(client)))
         elif answer.status == 200:
-            out.append((b"x-replica-not-before", b"%d" % self._now_ms()))
+            out.append((b"x-replica-not-before", b"%d" % self._replica.upstream_now_ms()))
         return Reply(answer.status, out, answer.body)
-
-    def _now_ms(self) -> int:
-        """The upstream's clock, rather too late than too early."""
-        # The estimate is a lower bound: it lags as much as every state did that it was made of. Our own
-        # clock does not; should that be ahead, a floor set by it costs one read of the upstream.
-        clock = self._replica.clock
-        return max(int(clock.wall() * 1000), self._replica.upstream_clock.now_ms(clock.monotonic()) or 0)
 
     def _raise_floor(self, client: str) -> int:
         # The upstream answers after the block with the action was committed, so its clock now is past the
         # action; the margin makes up for what our clocks lack.
-        ms = self._now_ms() + self._policy.write_floor_margin_ms
+        ms = self._replica.upstream_now_ms() + self._policy.write_floor_margin_ms
         return self._floors.wrote(client, ms, self._replica.clock.monotonic()).ms
 
     def _refusal(self, body: bytes, headers: Iterable[Header]) -> Reply | None:

@@ -137,11 +137,16 @@ class Info:
 
     async def _forward(self, type_: str, body: bytes, asked: Asked) -> Reply:
         replica = self._replica
+        # A time of the client's own making: what is asked for now is as new as now, and no newer.
+        demanded_ms = max((floor.ms for floor in asked.floors if floor.patient), default=0)
+        ahead_s = (demanded_ms - replica.upstream_now_ms()) / 1000.0
+        if ahead_s > 0.0:
+            return not_there_yet(demanded_ms)
         try:
             answer, joined = await self._flights.run(
                 body,
                 lambda: replica.forward_info(type_, body, "application/json"),
-                started_after=asked.after,
+                started_after=max(asked.started_after, asked.now + ahead_s),
             )
         except ReplicaError as error:
             return upstream_failed(error)

@@ -42,9 +42,10 @@ def test_what_memory_answers(request_: Asked, state: HeldState | None, answers: 
 
 
 def test_a_call_must_start_after_the_last_write_and_no_later() -> None:
-    assert asked().after == -math.inf
-    assert asked(100.0, Floor(5, 7.0, False), Floor(5, 9.0, False)).after == 9.0
-    assert asked(100.0, Floor(5, math.inf, True)).after == -math.inf
+    assert asked().started_after == -math.inf
+    assert asked(100.0, Floor(5, 7.0, False), Floor(5, 9.0, False)).started_after == 9.0
+    assert asked(100.0, Floor(5, math.inf, True)).started_after == -math.inf
+    assert asked(100.0, Floor(5, 7.0, False), max_age_s=2.0).started_after == 98.0
 
 
 def test_our_own_request_body() -> None:

@@ -1,5 +1,6 @@
 """POST /info: what is refused, in whose words, and what is answered at once."""
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -121,6 +122,45 @@ async def test_a_miss_asks_just_what_is_remembered() -> None:
         assert (await world.info(body)).status == 200
         asked = b'{"type":"clearinghouseState","user":"%s"}' % CAROL.encode()
         assert [request.body for request in world.upstream.requests] == [asked]
+
+
+async def test_a_forwarded_read_shares_no_answer_older_than_it_may_be() -> None:
+    async with running() as world:
+        world.upstream.latency_s = 4.0
+        first = asyncio.create_task(world.info({"type": "meta"}))
+        await asyncio.sleep(2)
+        now_ms = world.program.replica.upstream_now_ms()
+        asked = (
+            {"cache_control": "max-age=60"},  # by the first
+            {"x_replica_not_before": str(now_ms - 2500)},
+            {"cache_control": "max-age=1"},  # which is too old for this one
+            {"x_replica_not_before": str(now_ms - 1000)},  # by the call of just now
+        )
+        replies = await asyncio.gather(*(world.info({"type": "meta"}, **more) for more in asked))
+        assert [reply.source for reply in replies] == ["coalesced", "coalesced", "upstream", "coalesced"]
+        assert (await first).source == "upstream"
+        assert world.upstream.calls("meta") == 2
+
+
+async def test_a_forwarded_read_from_a_given_time_on_shares_none_from_before() -> None:
+    async with running() as world:
+        world.upstream.latency_s = 4.0
+        first = asyncio.create_task(world.info({"type": "meta"}))
+        await asyncio.sleep(2)
+        floor = str(world.program.replica.upstream_now_ms() - 1000)
+        assert (await world.info({"type": "meta"}, x_replica_not_before=floor)).source == "upstream"
+        await first
+
+
+async def test_nothing_forwarded_is_from_the_future() -> None:
+    async with running(ALICE) as world:
+        now_ms = world.program.replica.upstream_now_ms()
+        reply = await world.info({"type": "meta"}, x_replica_not_before=str(now_ms + 1500))
+        assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        assert world.upstream.requests == []
+        await asyncio.sleep(1.5)
+        reply = await world.info({"type": "meta"}, x_replica_not_before=str(now_ms + 1500))
+        assert (reply.status, reply.as_of >= now_ms + 1500) == (200, True)
 
 
 @pytest.mark.parametrize("type_", ["openOrders", "userFills", "allMids"])
