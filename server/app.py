@@ -238,6 +238,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def url_of(listener: socket.socket) -> str:
+    """Where it listens, as a client writes it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
 # Not the loop's own time: uvloop's stands still within an iteration, and reads after writes are told apart by
 # less than that.
 CLOCK = Clock(monotonic=time.monotonic, wall=time.time)
@@ -302,10 +308,9 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
                 )
                 try:
                     await program.start()
-                    host, port = listener.getsockname()[:2]
                     # Whoever reads the line below may connect: from here on the kernel takes them in.
                     listener.listen(BACKLOG)
-                    _say_hello(f"http://{host}:{port}", upstream.base_url, program.replica, upstream.devnode)
+                    _say_hello(url_of(listener), upstream.base_url, program.replica, upstream.devnode)
                     tune_process()
                     await http_server(program, settings).serve(sockets=[listener])
                 finally:
