@@ -170,5 +170,5 @@ def is_json(headers: Iterable[Header]) -> bool:
     """Whether the request says its body is JSON, as the exchange demands (415 otherwise)."""
     for name, value in headers:
         if name == b"content-type":
-            return value[:16].lower() == b"application/json"
+            return value == JSON or value.partition(b";")[0].strip().lower() == JSON
     return False

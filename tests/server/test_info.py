@@ -52,6 +52,10 @@ async def test_what_can_not_be_meant_never_reaches_the_upstream(
     [
         ("application/json", True),
         ("Application/JSON; charset=utf-8", True),
+        ("application/json;charset=utf-8", True),
+        ("application/json ; charset=utf-8", True),
+        ("application/jsonp", False),
+        ("application/json-seq; charset=utf-8", False),
         ("text/plain", False),
         ("application/x-www-form-urlencoded", False),
         (None, False),
