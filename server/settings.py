@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     batch_max_users_all_dexes: Count = 100
     """Most users in one batch over all dexes."""
     max_dexes: Count = 32
-    """Most dexes one request may name."""
+    """Most dexes that an answer over all dexes covers; the first ones do."""
     batch_deadline_s: Seconds = 5.0
     """A batch is answered within this, with the users it could not get named as failed."""
     batch_concurrency: Count = 32
@@ -127,11 +127,11 @@ class Settings(BaseSettings):
 
     # Feed
     ping_interval_s: Seconds = 30.0
-    """A ping goes out after this much time without one."""
+    """Time between two pings."""
     pong_timeout_s: Seconds = 10.0
     """A connection whose pong takes longer is given up."""
     silent_after_s: Seconds = 15.0
-    """A connection that says nothing this long no longer feeds anything live."""
+    """An account pushed nothing this long is subscribed again; when most are, we dial again."""
     subscribe_timeout_s: Seconds = 10.0
     """A subscription not acknowledged within this is asked for again."""
     reconnect_min_s: Seconds = 0.5

@@ -1,7 +1,7 @@
 """One upstream connection as a state machine: bytes and `now` in; events and frames to send out.
 
-No socket, no task, no clock. The shell (`feed`) calls, in a loop: `receive` for each frame that came,
-`due` for the frames to send now, `verdict` for whether to hang up, and sleeps until `wake`.
+No socket, no task, no clock. The shell (`feed`) calls `receive` for each frame that came, and every `TICK_S`
+`verdict` for whether to hang up and `due` for the frames to send now.
 """
 
 from collections import Counter
@@ -112,7 +112,7 @@ class Session:
         return None
 
     def due(self, now: float) -> list[bytes]:
-        """The frames to send now, within the message limit. Call after each `receive` and at `wake`."""
+        """The frames to send now, within the message limit. Call every `TICK_S`; more often does no harm."""
         if now < self._next_tick:
             return []
         self._next_tick = now + TICK_S
@@ -150,7 +150,7 @@ class Session:
         return FollowingEnded(tuple(dict.fromkeys(users)), reason)
 
     def wake(self) -> float:
-        """When to call `due` and `verdict` next even if nothing arrives."""
+        """Before this `due` has nothing to send, unless something arrives."""
         return self._next_tick
 
     def verdict(self, now: float) -> str | None:
