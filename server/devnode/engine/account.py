@@ -49,6 +49,15 @@ class Resting:
     hold: int = 0
 
 
+class Safe(NamedTuple):
+    """Nothing can be liquidated until the marks have travelled so far, unless the rest of it changes."""
+
+    travel: float
+    cash: int
+    volume: int
+    hour: int
+
+
 @dataclass(slots=True)
 class Pool:
     """An account on one dex. All cross positions of it share `cash`."""
@@ -60,6 +69,7 @@ class Pool:
     hold: int = 0  # sum of the `hold` of `resting`
     all_time: dict[int, int] = field(default_factory=dict)  # funding paid per asset, ever
     cooldown: dict[int, int] = field(default_factory=dict)  # partial liquidations: not before, by asset
+    safe: Safe | None = None  # from liquidation, as long as this holds
 
 
 @dataclass(slots=True)

@@ -8,8 +8,10 @@ cannot pay, the insurance account pays.
 
 from __future__ import annotations
 
-from server.devnode.clearinghouse import maintenance
-from server.devnode.engine.account import Account, Holding, Pool
+import math
+
+from server.devnode.clearinghouse import Tier, maintenance
+from server.devnode.engine.account import Account, Holding, Pool, Safe
 from server.devnode.engine.events import LedgerUpdate, Liquidation, Terms
 from server.devnode.engine.lifecycle import cancel
 from server.devnode.engine.listing import Instrument
@@ -17,7 +19,7 @@ from server.devnode.engine.margin import cross, equity
 from server.devnode.engine.matching import execute, trim_if_needed
 from server.devnode.engine.order_actions import Look
 from server.devnode.engine.settlement import settle_perp_side
-from server.devnode.engine.state import INSURANCE, LIQUIDATOR, Ground, Why
+from server.devnode.engine.state import INSURANCE, LIQUIDATOR, Ground, State, Why
 from server.devnode.engine.units import number, usd
 from server.devnode.prices import legal
 
@@ -28,13 +30,60 @@ SLIPPAGE = (10, 100)  # how far from the mark a liquidation's market order goes
 
 
 def liquidate_all(ground: Ground, look: Look) -> None:
-    """Look at every account that holds anything, and liquidate what must be."""
-    for account in list(ground.state.accounts.values()):
+    """Look at every account that holds anything and may have come near, and liquidate what must be."""
+    state = ground.state
+    _travel(state)
+    for account in list(state.accounts.values()):
         if account.exempt:
             continue
         for dex, pool in account.pools.items():
-            if pool.holdings:
-                _check(ground, account, dex, pool, look)
+            safe = pool.safe
+            if not pool.holdings or (
+                safe is not None
+                and safe.travel > state.travel
+                and safe.cash == pool.cash
+                and safe.volume == account.volume
+                and safe.hour == state.hour
+            ):
+                continue
+            pool.safe = None
+            _check(ground, account, dex, pool, look)
+            _trust(ground, account, pool)
+
+
+def _travel(state: State) -> None:
+    before, far = state.travelled, 0.0
+    for asset, mark in state.marks.items():
+        old = before.get(asset, mark)
+        if mark != old:
+            far = max(far, (mark / old if mark > old else old / mark) - 1)
+    if far or not before:
+        state.travel += far
+        state.travelled = dict(state.marks)
+
+
+def _trust(ground: Ground, account: Account, pool: Pool) -> None:
+    """Work out how far the marks may travel before a pool has to be looked at again.
+
+    Marks that have travelled t in all stand at most a factor e^t from here. So the value of positions falls,
+    and what half of it their maintenance may be grows, by no more than (e^t - 1) of the notional.
+    """
+    state = ground.state
+    whole = cross(pool, state.marks, ground.instruments)
+    rooms = [(whole.value - whole.maintenance, whole.ntl)]
+    for asset, holding in pool.holdings.items():
+        if holding.raw is not None:
+            ntl = abs(holding.lots) * state.marks[asset]
+            rooms.append((equity(holding, state.marks[asset]) - maintenance(ntl, _tiers(ground, asset)), ntl))
+    shares = [room / ntl for room, ntl in rooms if ntl]
+    if not shares or min(shares) <= 0:
+        return
+    far = 0.99 * math.log1p(min(shares) / 1.5)
+    pool.safe = Safe(state.travel + far, pool.cash, account.volume, state.hour)
+
+
+def _tiers(ground: Ground, asset: int) -> tuple[Tier, ...]:
+    return ground.instruments[asset].tiers
 
 
 def _check(ground: Ground, account: Account, dex: str, pool: Pool, look: Look) -> None:

@@ -63,6 +63,8 @@ class State:
     ladders: dict[int, tuple[int, ...]] = field(default_factory=dict)  # the orders they are made of
     oracle_ms: int = 0  # last step of the walk
     hour: int = 0  # last hour that was funded
+    travel: float = 0.0  # how far marks have moved: the sum of the greatest move of each block, as a share
+    travelled: dict[int, int] = field(default_factory=dict)  # the marks at which that was summed up
     minted: dict[int, int] = field(default_factory=dict)  # per token: wei put in less wei taken out
     random: Random = field(default_factory=lambda: Random(0))
 

@@ -192,8 +192,9 @@ class Exchange(Truth):
         self._began_ms = began_ms
         self.engine = Engine(seed=self.seed, markets=self.markets, makers=self._makers, faucet=self._faucet)
         self.engine.advance(began_ms)
-        self.engine.journal.clear()
         self._addresses = seed_accounts(self.engine, self._count, self.seed, self.markets)
+        self.engine.advance(began_ms)  # the first look at so many accounts takes its time: not while serving
+        self.engine.journal.clear()
         self.signed = Signed(chain=self.chain, has_faucet=self._faucet > 0, wall_ms=self._wall_ms)
         self.ticks = 0
         self.tape = Tape(self.engine.listing, began_ms)
