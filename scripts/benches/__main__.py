@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from scripts.benches import batches, fan_out, feed, flat, forwarding, memory
+from scripts.benches import batches, devnode, fan_out, feed, flat, forwarding, memory
 from scripts.benches.plan import PACKAGES, Plan, find_tool
 from scripts.benches.processes import BenchError
 from scripts.benches.table import Row, table
@@ -29,15 +29,18 @@ BENCHES: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (feed, ()),
     (memory, ()),
     (flat, ()),
+    (devnode, ()),
 )
 """Each bench and the tools it needs."""
+GROUPS = {bench.__name__.rpartition(".")[2]: tuple(bench.TARGETS) for bench, _ in BENCHES}
+"""The rows of each bench, by its name."""
 NAMES = tuple(name for bench, _ in BENCHES for name in bench.TARGETS)
 
 
 def main() -> int:
     """0: everything was measured (whether or not it reached its target); 1: something could not be."""
     options = _options()
-    only = frozenset(options.only or ())
+    only = frozenset(options.only or ()).union(*(GROUPS[name] for name in options.benches))
     chosen = [(bench, tools) for bench, tools in BENCHES if not only or only & set(bench.TARGETS)]
     missing = {tool for _, tools in chosen for tool in tools if find_tool(tool) is None}
     if missing:
@@ -114,12 +117,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"{', '.join(GROUPS)} (all)")
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--seconds", type=float, help="of load per side and round (4; wrk: whole ones)")
     parser.add_argument("--rounds", type=int, help="of both sides in turn (5)")
     parser.add_argument("--quick", action="store_true", help="a minute or so: short rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all rounds there")
-    return parser.parse_args()
+    options = parser.parse_args()
+    # `choices` does not go with an empty list of them in Python 3.11.
+    if unknown := sorted(set(options.benches) - set(GROUPS)):
+        parser.error(f"no bench {unknown[0]!r}: there are {', '.join(GROUPS)}")
+    return options
 
 
 if __name__ == "__main__":

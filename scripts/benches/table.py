@@ -13,6 +13,7 @@ class Row:
     """One promise. `ours` and `other` hold one figure per round, `ratios` theirs round by round.
 
     `other_is` names the other side; `unit` goes with both. `bound`: which way the target points.
+    `absolute`: the target is one of `ours`, not of the ratio, which then only says how the two compare.
     `failed`: why it could not be measured; then nothing else of it counts.
     """
 
@@ -22,6 +23,7 @@ class Row:
     unit: str = ""
     target: float = 0.0
     bound: Literal[">=", "<="] = ">="
+    absolute: bool = False
     ours: list[float] = field(default_factory=list)
     other: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
@@ -40,7 +42,15 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        return self.ratio >= self.target if self.bound == ">=" else self.ratio <= self.target
+        seen = median(self.ours) if self.absolute else self.ratio
+        return seen >= self.target if self.bound == ">=" else seen <= self.target
+
+    @property
+    def asked(self) -> str:
+        """The target as it is printed."""
+        return (
+            f"{self.bound} {self.target:,g} {self.unit}" if self.absolute else f"{self.bound} {self.target:g}"
+        )
 
     def cells(self) -> tuple[str, ...]:
         if self.failed:
@@ -50,7 +60,7 @@ class Row:
             f"{short(median(self.ours))} {self.unit}",
             f"{short(median(self.other))} {self.unit} ({self.other_is})",
             f"{short(self.ratio)} ({short(min(self.ratios))}-{short(max(self.ratios))})",
-            f"{self.bound} {self.target:g}",
+            self.asked,
             "pass" if self.passed else "SHORT",
         )
 
@@ -62,7 +72,7 @@ class Row:
             "what": self.what,
             "other_is": self.other_is,
             "unit": self.unit,
-            "target": f"{self.bound} {self.target:g}",
+            "target": self.asked,
             "ratio": self.ratio,
             "passed": self.passed,
             "rounds": {"ours": self.ours, "other": self.other, "ratios": self.ratios},
