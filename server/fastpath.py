@@ -3,10 +3,12 @@
 A `POST /info` whose answer is at hand is written in the very step that its last byte was parsed in; one that
 has to wait for the upstream costs one task. Whatever is unusual (a slow reader, a pipelined or HTTP/1.0
 request, a long body, another path) goes the ordinary way through `http.Front`, which asks the same `Info` and
-`Exchange` the same questions; so this file may be left out and nothing but speed is lost. It leans on
-uvicorn's httptools protocol class, whose version pyproject pins for that reason.
+`Exchange` the same questions; so this file may be left out and nothing is lost but speed, and the end of
+connections on which no request comes, or half of one. It leans on uvicorn's httptools protocol class, whose
+version pyproject pins for that reason.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Coroutine
@@ -68,6 +70,22 @@ class FastProtocol(UpgradeIgnored):
     _which = ""
     _key = ""
     _last = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._await_request()
+
+    def _await_request(self) -> None:
+        # uvicorn sets its timer behind an answer alone: whoever says nothing at all, or stops within a
+        # request, would keep a file descriptor for ever.
+        if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_headers_complete(self) -> None:
         parser = self.parser

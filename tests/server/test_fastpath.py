@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -174,6 +175,28 @@ async def test_an_idle_connection_is_closed_at_the_stop() -> None:
     it.send(QUICK)
     it.protocol.shutdown()
     assert it.transport.closed
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /in", b"POST /info HTTP/1.1\r\nContent-Length: 5\r\n\r\nqu"])
+async def test_a_connection_that_says_no_more_is_closed(said: bytes) -> None:
+    it = Connection()
+    await asyncio.sleep(1)
+    if said:
+        it.protocol.data_received(said)
+    await asyncio.sleep(it.protocol.timeout_keep_alive - 0.5)
+    assert it.transport.closed is not bool(said)
+    await asyncio.sleep(1)
+    assert it.transport.closed
+
+
+async def test_an_answer_may_take_longer_than_a_silence() -> None:
+    it = Connection()
+    it.send(SLOW)
+    await asyncio.sleep(2 * it.protocol.timeout_keep_alive)
+    assert not it.transport.closed
+    it.answers.gate.set()
+    await asyncio.sleep(1)
+    assert it.texts() == [b"slow from 10.9.8.7"]
 
 
 async def test_a_slow_reader_is_waited_for() -> None:
