@@ -91,6 +91,9 @@ def _devnode(options: argparse.Namespace) -> int:
         seed=options.seed,
         limits=Limits() if options.limits else Limits.off(),
         recorded=options.recorded,
+        chain=options.chain,
+        faucet_usd=options.faucet_usd,
+        impersonation=options.impersonation,
     )
 
     def run() -> int:
@@ -204,6 +207,13 @@ def _parser() -> _Parser:
     node.add_argument(
         "--no-drops", dest="drops", action="store_false", help="replay no connection that was cut or refused"
     )
+    node.add_argument(
+        "--chain", choices=("testnet", "mainnet"), default="testnet", help="what signatures are for (testnet)"
+    )
+    node.add_argument(
+        "--faucet-usd", default=10_000, type=_whole(0), metavar="N", help="a new signer is born with it (10000)"
+    )
+    node.add_argument("--impersonation", action="store_true", help="let /dev/impersonate act for anybody")
     node.add_argument("--no-limits", dest="limits", action="store_false", help="enforce no limits")
     node.set_defaults(command=_devnode)
     return parser

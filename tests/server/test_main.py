@@ -236,7 +236,8 @@ def test_an_interrupt_is_quiet(run: Callable[..., Result], app: SimpleNamespace)
 
 def test_devnode_has_its_defaults(run: Callable[..., Result], devnode: SimpleNamespace) -> None:
     assert run("devnode") == (0, "", "")
-    assert devnode.made == {"accounts": 100, "seed": 1, "limits": "the limits", "recorded": None}
+    trading = {"chain": "testnet", "faucet_usd": 10_000, "impersonation": False}
+    assert devnode.made == {"accounts": 100, "seed": 1, "limits": "the limits", "recorded": None} | trading
     assert devnode.served == ("the node", "127.0.0.1", 3002)
 
 
@@ -244,8 +245,10 @@ def test_devnode_takes_its_flags(
     run: Callable[..., Result], devnode: SimpleNamespace, tmp_path: Path
 ) -> None:
     argv = ["--host", "0.0.0.0", "--port", "0", "--seed", "5", "--accounts", "2", "--recorded", "."]
+    argv += ["--chain", "mainnet", "--faucet-usd", "0", "--impersonation"]
     assert run("devnode", *argv, "--no-limits") == (0, "", "")
-    assert devnode.made == {"accounts": 2, "seed": 5, "limits": "no limits", "recorded": Path(".")}
+    trading = {"chain": "mainnet", "faucet_usd": 0, "impersonation": True}
+    assert devnode.made == {"accounts": 2, "seed": 5, "limits": "no limits", "recorded": Path(".")} | trading
     assert devnode.served == ("the node", "0.0.0.0", 0)
 
 
