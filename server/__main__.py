@@ -211,7 +211,7 @@ def _parser() -> _Parser:
         "--chain", choices=("testnet", "mainnet"), default="testnet", help="what signatures are for (testnet)"
     )
     node.add_argument(
-        "--faucet-usd", default=10_000, type=_whole(0), metavar="N", help="a new signer is born with it (10000)"
+        "--faucet-usd", default=10_000, type=_whole(0), metavar="N", help="for new signers (10000)"
     )
     node.add_argument("--impersonation", action="store_true", help="let /dev/impersonate act for anybody")
     node.add_argument("--no-limits", dest="limits", action="store_false", help="enforce no limits")
