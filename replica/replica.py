@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 
-FUTURE_S = 3600.0
+FUTURE_S = 60.0
 """No state is from so far ahead. Should it be our own clock that is behind, states count by their arrival."""
 
 LATE_AFTER_S = 2.0
