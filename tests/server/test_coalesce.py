@@ -104,3 +104,16 @@ async def test_close_ends_what_is_under_way(calls: Calls) -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiter
     await flights.close()
+
+
+async def test_close_ends_a_replaced_flight_too(calls: Calls) -> None:
+    flights = coalescer()
+    now = asyncio.get_running_loop().time
+    first = asyncio.create_task(flights.run("a", calls, started_after=NEVER_MIND))
+    await asyncio.sleep(0.1)
+    second = asyncio.create_task(flights.run("a", calls, started_after=now()))
+    await asyncio.sleep(0.1)
+    await flights.close()
+    for waiter in (first, second):
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
