@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from server.devnode.app import Api, App
 from server.devnode.clock import Clock
 from server.devnode.controls import Controls
 from server.devnode.dev import Dev
+from server.devnode.embedded import EmbeddedServer
 from server.devnode.faults import Faults
 from server.devnode.feeds import Feeds, Script, States
 from server.devnode.limits import Ledger, Limits
@@ -105,7 +105,7 @@ class Devnode(Controls):
         api = Api(source, ledger, self.stats, self.now_ms)
         streams = Streams(feeds, ledger, self.stats, offer, api.post, wrong)
         self.app = App(api, streams, self.stats, wrong, self._dev())
-        self._server: _Server | None = None
+        self._server: EmbeddedServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.port = 0
 
@@ -149,7 +149,7 @@ class Devnode(Controls):
             timeout_keep_alive=75,  # the exchange's nginx; uvicorn's 5 s would cut pooled connections
             timeout_graceful_shutdown=5,  # never needed: stop() cuts the connections before
         )
-        server = _Server(config)
+        server = EmbeddedServer(config)
         await server.open()
         self._server = server
         self.port = int(server.servers[0].sockets[0].getsockname()[1])
@@ -217,7 +217,7 @@ class Devnode(Controls):
         await asyncio.sleep(seconds)
         await self.accept_connections()
 
-    def _serving(self) -> _Server:
+    def _serving(self) -> EmbeddedServer:
         if self._server is None:
             raise RuntimeError("this devnode is not serving")
         return self._server
@@ -250,44 +250,3 @@ class Devnode(Controls):
             await asyncio.sleep(due - loop.time())
             if not self.clock.paused:
                 self.source.tick()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its claims on the process: no signals, no exit; it may share its loop."""
-
-    async def open(self) -> None:
-        """Listen. Raises `OSError` where uvicorn would end the process."""
-        self.config.load()
-        self.lifespan = self.config.lifespan_class(self.config)
-        try:
-            await self.startup()
-        except SystemExit as exc:
-            raise OSError(f"cannot listen on {self.config.host}:{self.config.port}") from exc.__context__
-
-    def abort(self) -> None:
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-
-    def close(self) -> None:
-        """Listen no more."""
-        for listener in self.servers:
-            listener.close()
-
-    async def listen_again(self, port: int) -> None:
-        """Listen as `startup` does, unless it is listening. Raises `OSError`."""
-        if any(listener.is_serving() for listener in self.servers):
-            return
-        config = self.config
-
-        def protocol() -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg]
-                config=config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-
-        loop = asyncio.get_running_loop()
-        listener = await loop.create_server(protocol, host=config.host, port=port, backlog=config.backlog)
-        self.servers = [listener]
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

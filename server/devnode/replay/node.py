@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from server.devnode.embedded import EmbeddedServer
 from server.devnode.replay.answers import Answers
 from server.devnode.replay.app import App
 from server.devnode.replay.player import Player
@@ -42,7 +42,7 @@ class Replay:
         self.player = Player(self.script, speed=speed, drops=drops, say=say)
         self.answers = Answers(self.script)
         self._app = App(self.player, self.answers, lambda: int(clock() * 1000))
-        self._server: _Server | None = None
+        self._server: EmbeddedServer | None = None
         self._serving: asyncio.Task[None] | None = None
         self.port = 0
 
@@ -77,7 +77,7 @@ class Replay:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=5,
         )
-        server = _Server(config)
+        server = EmbeddedServer(config)
         await server.open()
         self._server = server
         self.port = int(server.servers[0].sockets[0].getsockname()[1])
@@ -113,27 +113,6 @@ class Replay:
                 f"  hl-replica serve --upstream {base} --track @accounts.json",
             ]
         )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its claims on the process: no signals, no exit; it may share its loop."""
-
-    async def open(self) -> None:
-        """Listen. Raises `OSError` where uvicorn would end the process."""
-        self.config.load()
-        self.lifespan = self.config.lifespan_class(self.config)
-        try:
-            await self.startup()
-        except SystemExit as exc:
-            raise OSError(f"cannot listen on {self.config.host}:{self.config.port}") from exc.__context__
-
-    def abort(self) -> None:
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class _Http(HttpToolsProtocol):
