@@ -73,11 +73,6 @@ class Feed:
         self.connected = False
         self.down_reason = "not connected yet"
 
-    @property
-    def last_received(self) -> float:
-        """Our monotonic clock when the last frame came; meaningless before the first connection."""
-        return self._health.received_at
-
     def want(self, subscriptions: Iterable[Subscription]) -> None:
         """Follow exactly these from now on."""
         now = self._clock.monotonic()

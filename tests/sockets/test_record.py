@@ -1,13 +1,11 @@
 """`hl-replica record` and `devnode --replay` as users run them."""
 
 import asyncio
-import contextlib
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,27 +13,9 @@ import websockets
 
 from server.devnode import Devnode, Limits
 from server.devnode.replay.tape import read_tape
+from tests.processes import running
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@contextlib.asynccontextmanager
-async def running(*args: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A process of ours and its first line. Killed at the end if it is still there."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "server", *args),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        yield process, (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def frames(port: int, user: str, count: int) -> list[str]:

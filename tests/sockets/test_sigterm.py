@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 
 from server.devnode import Devnode, Limits
 from tests.callers import Caller, CutReply, NoReply
+from tests.processes import running
 
 WRITE = {
     "action": {"type": "cancel", "cancels": [{"a": 0, "o": 1}]},
@@ -25,23 +24,10 @@ WRITE = {
 @contextlib.asynccontextmanager
 async def served(*args: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     """A server process and the port it took. Killed at the end if it is still there."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "server", "serve", "--port", "0", *args),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
-        found = re.search(rb"http://127\.0\.0\.1:(\d+)", line)
-        assert found, line
+    async with running("serve", "--port", "0", *args) as (process, hello):
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", hello)
+        assert found, hello
         yield process, int(found.group(1))
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def connect(port: int) -> Caller:
