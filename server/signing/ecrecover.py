@@ -3,8 +3,8 @@
 import re
 from typing import Any, NamedTuple
 
+import sha3  # type: ignore[import-untyped]
 from coincurve import PublicKey
-from Crypto.Hash import keccak
 
 from server.signing.errors import Malformed, Unrecoverable
 
@@ -32,7 +32,8 @@ class Signature(NamedTuple):
 
 def keccak256(data: bytes) -> bytes:
     """Hash `data` to 32 bytes, as Ethereum does (the padding before SHA-3 was standardised)."""
-    return keccak.new(digest_bits=256, data=data).digest()
+    digest: bytes = sha3.keccak_256(data).digest()
+    return digest
 
 
 def signer(digest: bytes, signature: Signature) -> str:
