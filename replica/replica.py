@@ -19,6 +19,7 @@ from replica.state.clearinghouse import HeldState
 from replica.state.readiness import Readiness
 from replica.state.store import Bounds, Store
 from replica.state.upstream_clock import UpstreamClock
+from replica.subscription import all_dexs_clearinghouse_state
 from replica.tracking import Plan, plan
 from replica.upstream.backoff import Backoff
 from replica.upstream.budget import Budget
@@ -27,7 +28,6 @@ from replica.upstream.forwarder import Forwarder
 from replica.upstream.ledger import Ledger, LedgerLimits
 from replica.upstream.reader import Reader
 from replica.upstream.rest import Answer, Rest
-from replica.upstream.subscription import all_dexs_clearinghouse_state
 from replica.upstream.tap import Tap
 from replica.upstream.weight import Lane, WeightLedger
 from replica.upstream.wire import read_answer, read_perp_dexs

@@ -14,11 +14,11 @@ from websockets.protocol import State
 
 from replica.clock import Clock
 from replica.events import AccountStates, FollowingEnded
+from replica.subscription import Subscription
 from replica.upstream.backoff import Backoff
 from replica.upstream.health import Health
 from replica.upstream.ledger import Ledger
 from replica.upstream.session import TICK_S, Counts, Session
-from replica.upstream.subscription import Subscription
 from replica.upstream.tap import Tap
 from replica.upstream.window import SlidingWindow
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from replica.upstream.subscription import Subscription
+from replica.subscription import Subscription
 from replica.upstream.wire import embedded_object
 
 

@@ -16,9 +16,9 @@ from replica.events import (
     Unknown,
     Unreadable,
 )
+from replica.subscription import Subscription, all_dexs_clearinghouse_state
 from replica.upstream.health import Health
 from replica.upstream.ledger import Ledger, Standing
-from replica.upstream.subscription import Subscription, all_dexs_clearinghouse_state
 from replica.upstream.window import SlidingWindow
 from replica.upstream.wire import PING, embedded_object, read_frame, write_request
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from replica.subscription import Subscription
 from replica.upstream.ledger import Ledger, LedgerLimits, Standing
-from replica.upstream.subscription import Subscription
 
 USERS = ["0x" + letter * 40 for letter in "abcde"]
 POOL = [

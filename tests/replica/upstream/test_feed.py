@@ -14,10 +14,10 @@ from websockets.exceptions import ConnectionClosedError
 
 from replica.clock import Clock
 from replica.events import AccountStates, FollowingEnded
+from replica.subscription import all_dexs_clearinghouse_state
 from replica.upstream.backoff import Backoff
 from replica.upstream.feed import Feed, FeedSettings
 from replica.upstream.ledger import Ledger, LedgerLimits
-from replica.upstream.subscription import all_dexs_clearinghouse_state
 
 A, B, C = ("0x" + letter * 40 for letter in "abc")
 

@@ -5,8 +5,8 @@ from itertools import pairwise, product
 
 import pytest
 
+from replica.subscription import Subscription, all_dexs_clearinghouse_state
 from replica.upstream.ledger import Ledger, LedgerLimits, Standing
-from replica.upstream.subscription import Subscription, all_dexs_clearinghouse_state
 
 A, B, C, D = (all_dexs_clearinghouse_state("0x" + letter * 40) for letter in "abcd")
 TRADES = Subscription({"type": "trades", "coin": "ETH"})

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from replica.events import AccountStates
+from replica.subscription import Subscription, all_dexs_clearinghouse_state
 from replica.upstream.health import Health
 from replica.upstream.ledger import Ledger, LedgerLimits, Standing
 from replica.upstream.session import MAX_CHANNELS_COUNTED, Counts, Session
-from replica.upstream.subscription import Subscription, all_dexs_clearinghouse_state
 from replica.upstream.window import SlidingWindow
 from tests.script import play
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from replica.upstream.subscription import Subscription, all_dexs_clearinghouse_state
+from replica.subscription import Subscription, all_dexs_clearinghouse_state
 
 USER = "0x" + "Ab" * 20
 L2 = {"type": "l2Book", "coin": "kPEPE"}
