@@ -223,7 +223,7 @@ def _same_as_the_sdk() -> None:
 
 
 def _devnode() -> Devnode:
-    return Devnode(seed=SEED, limits=Limits.off(), paused=True, exchange=True, faucet_usd=0)
+    return Devnode(seed=SEED, limits=Limits.off(), paused=True, faucet_usd=0)
 
 
 def _exchange(node: Devnode) -> Exchange:

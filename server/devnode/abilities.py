@@ -1,15 +1,39 @@
-"""What a source may be able to do beyond being served. A source has an ability by having its methods.
+"""What a source must be able to do to be served, and what it may be able to do beyond that.
 
-A control that the present source has no ability for is answered with `Unsupported`. Refused values are
-`ValueError`s whose text is one clear line.
+A source has an ability by having its methods. A control that the present source has no ability for is
+answered with `Unsupported`. Refused values are `ValueError`s whose text is one clear line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from server.devnode.info import Answer
+from server.devnode.info import Answer, InfoRequest
+
+
+class Source(Protocol):
+    """What is served: the local exchange or a folder of recordings. All methods are synchronous."""
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Accounts worth asking for, lower-case."""
+
+    @property
+    def dexes(self) -> Sequence[str]:
+        """Every perp dex, the main one ("") first, in the order of `perpDexs`."""
+
+    def tick(self) -> None:
+        """Let the prices move once."""
+
+    def state(self, user: str, dex: str, now_ms: int) -> str:
+        """The clearinghouseState of any account on a known dex: zeros for who holds nothing there."""
+
+    def mids(self, dex: str) -> str | None:
+        """The object of mids of a dex; None when there is none to serve."""
+
+    def info(self, request: InfoRequest, now_ms: int) -> Answer:
+        """Answer one `/info` request that deserialises."""
 
 
 class Unsupported(Exception):

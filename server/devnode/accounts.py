@@ -14,7 +14,8 @@ from server.devnode.markets import MAIN_DEX, Dex, Markets
 _FIRST = {0: 3, 1: 40, 2: 0}
 _DRAWN = ((0.15, 0, 0), (0.55, 1, 4), (0.22, 5, 12), (0.08, 13, 40))  # (share, fewest, most) on the main dex
 
-# Margins leave room for a walk over the whole range of prices.MAX_DRIFT against the account.
+# Margins leave room for a walk over the whole range of prices.MAX_DRIFT against the account: left alone,
+# none of them is liquidated.
 _ROOM = 0.12
 
 

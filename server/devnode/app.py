@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from server.devnode import exchange
-from server.devnode.abilities import Trades
+from server.devnode.abilities import Source, Trades
 from server.devnode.dev import Dev
 from server.devnode.faults import Faults, Stage, Verdict
 from server.devnode.info import MALFORMED, RATE_LIMITED, Answer, InfoRequest, decode, parse
@@ -23,7 +23,6 @@ from server.devnode.limits import Ledger, exchange_weight, info_weight
 from server.devnode.stats import Stats
 from server.devnode.stream import Streams, client_ip, gone, lasts
 from server.devnode.subscriptions import Post, post_answer
-from server.devnode.world import Source
 
 _BODY_BYTES = 2 * 1024 * 1024  # the stock limit of the exchange's web framework
 _SAVED_BYTES = 512 * 1024 * 1024  # a whole world, to be loaded

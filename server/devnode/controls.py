@@ -15,12 +15,12 @@ from server.devnode.abilities import (
     Saves,
     SetsMarks,
     SetsOracles,
+    Source,
     Unsupported,
 )
 from server.devnode.clock import Clock
 from server.devnode.faults import Faults
 from server.devnode.feeds import Feeds
-from server.devnode.world import Source
 
 MOST_BLOCKS = 100_000  # in one call: it is one stretch on the event loop, some 0.1 ms each
 

@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from server.devnode import controls, faults
+from server.devnode.abilities import Source
 from server.devnode.app import Api, App
 from server.devnode.clock import Clock
 from server.devnode.controls import Controls
@@ -27,7 +28,6 @@ from server.devnode.stats import Stats
 from server.devnode.stream import Streams
 from server.devnode.subscriptions import Offer
 from server.devnode.transport import HttpProtocol, WebSocketProtocol, protocols
-from server.devnode.world import Source, World
 
 VERBS = ("drop_sockets", "abort", "hang_up_idle", "refuse_connections", "accept_connections")
 """What is done to the sockets themselves, also over HTTP."""
@@ -38,7 +38,7 @@ _STOP_S = 1.0  # how long clients are given to close; afterwards they are cut of
 class Devnode(Controls):
     """A simulated exchange on a real socket, with controls, and with `faults`.
 
-    `accounts` and `seed` make the synthetic world; `recorded` names a folder of recordings to serve in
+    `accounts` and `seed` make the local exchange; `recorded` names a folder of recordings to serve in
     its place. `clock` gives the seconds that `time` in a state is made of; cadences follow the event
     loop. Prices move every `tick_s`, accounts are pushed every `push_s` seconds; `cadences` sets the other
     periods by their names in `market.channels.PERIODS`. With `time_ms` the clock begins there; `paused`,
@@ -47,7 +47,6 @@ class Devnode(Controls):
     Actions are signed for `chain` ("testnet", as the official client signs for any URL but the mainnet's
     own, or "mainnet"); whoever is known may sign for the other one too. Who signs a first action is born
     with `faucet_usd`; 0 leaves that to `fund`. With `impersonation`, `/dev/impersonate` acts for anybody.
-    Without `exchange` nobody trades: a world of states alone.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class Devnode(Controls):
         push_s: float = 5.0,
         time_ms: int | None = None,
         paused: bool = False,
-        exchange: bool = True,
         chain: str = "testnet",
         faucet_usd: float = 10_000,
         impersonation: bool = False,
@@ -76,7 +74,7 @@ class Devnode(Controls):
         source: Source
         if recorded is not None:
             source = Recorded(recorded)
-        elif exchange:
+        else:
             source = Exchange(
                 accounts=accounts,
                 seed=seed,
@@ -88,8 +86,6 @@ class Devnode(Controls):
                 faucet_usd=faucet_usd,
                 impersonation=impersonation,
             )
-        else:
-            source = World(accounts=accounts, seed=seed)
         wrong = Faults()
         script: Script = States(source, self.now_ms, push_s)
         offer = Offer(frozenset(source.dexes))

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from server.devnode.abilities import Source
 from server.devnode.faults import Faults
 from server.devnode.stats import Stats
 from server.devnode.subscriptions import Subscription
-from server.devnode.world import Source
 
 
 class Script(Protocol):

@@ -1,7 +1,7 @@
 """`POST /info` up to the answer: the error matrix, and which parameters a type insists on.
 
 Sans I/O: bytes in, an `Answer` out. What a well-formed request is answered with is the source's affair
-(world.py, recorded.py). Statuses and texts: wire, as third parties recorded them in 2025-2026.
+(market/, recorded.py). Statuses and texts: wire, as third parties recorded them in 2025-2026.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import websockets
 
 from server.devnode import Devnode, Limits
 from server.devnode.clearinghouse import Asset, tiers_of
-from server.devnode.recover import scaled
 from tests.server.devnode.client import Client
+from tests.server.devnode.recover import scaled
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from server.devnode.clearinghouse import (
     render_zero,
     tiers_of,
 )
-from server.devnode.recover import recover, scaled
+from tests.server.devnode.recover import recover, scaled
 
 BTC = Asset("BTC", 5, tiers_of([(0, 40), (150_000_000 * MICRO, 20)]))
 ETH = Asset("ETH", 4, tiers_of([(0, 25), (100_000_000 * MICRO, 15)]))

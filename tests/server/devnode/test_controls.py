@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from server.devnode import Devnode, Limits
 from server.devnode.abilities import Unsupported
 from server.devnode.market import Exchange
-from server.devnode.world import World
 from tests.server.devnode.client import Client, http
 
 Start = Callable[..., Awaitable[Devnode]]
@@ -186,19 +185,33 @@ async def test_the_status_says_how_it_stands(controlled: Controlled) -> None:
     assert node.status()["faults"] == []
 
 
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """A folder with one answer in it."""
+    (tmp_path / "info").mkdir()
+    recorded = {"meta": {}, "request": {"type": "meta"}, "response": {"universe": []}}
+    (tmp_path / "info" / "meta.json").write_text(json.dumps(recorded))
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("verb", "fields", "what"),
     [
+        ("set_mark", {"coin": "BTC", "px": "1"}, "set a mark"),
         ("set_oracle", {"coin": "BTC", "px": "1"}, "set an oracle price"),
         ("fund", {"user": "0x" + "5c" * 20, "usd": "10"}, "fund an account"),
+        ("impersonate", {"user": "0x" + "5c" * 20, "action": {"type": "noop"}}, "act for anybody"),
+        ("reset", {}, "be reset"),
+        ("snapshot", {}, "take a snapshot"),
+        ("revert", {"snapshot": 1}, "take a snapshot"),
         ("save", {}, "be saved"),
         ("load", {"saved": ""}, "be saved"),
     ],
 )
 async def test_what_the_source_cannot_do_is_said(
-    devnode: Start, verb: str, fields: dict[str, Any], what: str
+    devnode: Start, recordings: Path, verb: str, fields: dict[str, Any], what: str
 ) -> None:
-    node = await devnode(accounts=2, exchange=False)
+    node = await devnode(recorded=recordings)
     with pytest.raises(Unsupported, match=what):
         getattr(node, verb)(**fields)
     reply = await http(node.port, fields, path=f"/dev/{verb}")
@@ -206,27 +219,21 @@ async def test_what_the_source_cannot_do_is_said(
     assert reply.body.decode() == f"this source can't {what}: {node.source!r}"
 
 
-async def test_recordings_stand_still_and_say_so(tmp_path: Path, devnode: Start) -> None:
-    (tmp_path / "info").mkdir()
-    recorded = {"meta": {}, "request": {"type": "meta"}, "response": {"universe": []}}
-    (tmp_path / "info" / "meta.json").write_text(json.dumps(recorded))
-    node = await devnode(recorded=tmp_path, paused=True, time_ms=T0)
+async def test_recordings_stand_still_while_time_goes_on(recordings: Path, devnode: Start) -> None:
+    node = await devnode(recorded=recordings, paused=True, time_ms=T0)
     node.step(2)
     assert node.now_ms() == T0 + 2000
-    for verb, fields in (("set_mark", {"coin": "BTC", "px": "1"}), ("snapshot", {}), ("reset", {})):
-        reply = await http(node.port, fields, path=f"/dev/{verb}")
-        assert reply.status == 501 and b"<Recorded" in reply.body
 
 
-class Saving(World):
-    """A world with the abilities that the synthetic one lacks."""
+class Saving:
+    """A source of another make, with some abilities."""
 
     def save(self) -> bytes:
         return b"\x00saved"
 
     def load(self, saved: bytes) -> None:
         assert saved == b"\x00saved"
-        self.reset(99)
+        self.loaded = True
 
     def fund(self, user: str, usd: str) -> None:
         self.funded = user, usd
@@ -237,10 +244,10 @@ class Saving(World):
 
 async def test_a_source_has_a_control_by_having_its_method(devnode: Start) -> None:
     node = await devnode(accounts=2)
-    source = node.source = Saving(accounts=2, seed=1)
+    source = node.source = Saving()
     saved = (await http(node.port, {}, path="/dev/save")).json["result"]
     assert (await http(node.port, {"saved": saved}, path="/dev/load")).status == 200
-    assert source.seed == 99
+    assert source.loaded
     assert (await http(node.port, {"saved": "?"}, path="/dev/load")).status == 400
     assert (await http(node.port, {"user": "0x1", "usd": 5}, path="/dev/fund")).status == 200
     node.set_oracle("BTC", "7")

@@ -10,7 +10,7 @@ import pytest
 
 from server.devnode.clearinghouse import MICRO, Asset, Core, Position, render, tiers_of
 from server.devnode.recordings import read_states
-from server.devnode.recover import NotRecoverable, infer_extra, recover, scaled
+from tests.server.devnode.recover import NotRecoverable, infer_extra, recover, scaled
 
 BTC = Asset("BTC", 5, tiers_of([(0, 40)]))
 

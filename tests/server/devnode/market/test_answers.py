@@ -9,7 +9,10 @@ import orjson
 import pytest
 
 from server.devnode import Devnode
-from server.devnode.world import World
+from server.devnode.accounts import make_account
+from server.devnode.clearinghouse import Core, render
+from server.devnode.markets import Markets
+from server.devnode.prices import legal
 from tests.server.devnode.client import http
 from tests.server.devnode.market.trader import ETH, PURR, Trader, row
 
@@ -64,25 +67,29 @@ MALFORMED = b"Failed to deserialize the JSON body into the target type"
     ],
 )
 async def test_the_error_matrix(devnode: Start, body: object, status: int, text: bytes) -> None:
-    reply = await http((await devnode(exchange=True, accounts=1)).port, body)
+    reply = await http((await devnode(accounts=1)).port, body)
     assert (reply.status, reply.body) == (status, text)
 
 
 async def test_the_synthetic_accounts_hold_what_was_drawn_for_them(devnode: Start) -> None:
-    node, world = await devnode(exchange=True, accounts=20, seed=3), World(accounts=20, seed=3)
-    assert tuple(node.addresses) == tuple(world.addresses)
+    node, markets = await devnode(accounts=20, seed=3), Markets()
+    accounts = [make_account(3, number, markets) for number in range(20)]
+    assert list(node.addresses) == [account.address for account in accounts]
     now = node.now_ms()
-    for user in world.addresses:
-        for dex in world.dexes:
-            ours, drawn = (orjson.loads(one.state(user, dex, now)) for one in (node.source, world))
-            for name in ("marginSummary", "crossMarginSummary", "crossMaintenanceMarginUsed", "withdrawable"):
-                assert ours[name] == drawn[name]
+    for account in accounts:
+        for name, dex in markets.dexes.items():
+            marks = {market.coin: legal(market.start, market.decimals) for market in dex.markets}
+            core = account.cores.get(name, Core(0))
+            texts = node.source.state(account.address, name, now), render(core, marks, now)
+            ours, drawn = map(orjson.loads, texts)
+            for key in ("marginSummary", "crossMarginSummary", "crossMaintenanceMarginUsed", "withdrawable"):
+                assert ours[key] == drawn[key]
             sizes = [[row["position"]["szi"] for row in one["assetPositions"]] for one in (ours, drawn)]
             assert sizes[0] == sizes[1]
 
 
 async def test_every_type_has_an_answer_for_everybody(devnode: Start) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     bot = Trader(node)
     await bot.buy("98000", "0.01", tif="Ioc")
     await bot.order(row(PURR, True, "0.2", "100"))
@@ -103,7 +110,7 @@ async def test_every_type_has_an_answer_for_everybody(devnode: Start) -> None:
 
 
 async def test_web_data_has_the_recorded_keys_in_their_order(devnode: Start) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     said = (await http(node.port, {"type": "webData2", "user": node.addresses[1]})).json
     assert list(said) == [
         "clearinghouseState", "leadingVaults", "totalVaultEquity", "openOrders", "agentAddress",
@@ -114,7 +121,7 @@ async def test_web_data_has_the_recorded_keys_in_their_order(devnode: Start) -> 
 
 
 async def test_books_are_two_lists_of_twenty_and_can_be_merged(devnode: Start) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     book = (await http(node.port, {"type": "l2Book", "coin": "BTC"})).json
     assert list(book) == ["coin", "time", "levels"]
     bids, asks = book["levels"]
@@ -126,7 +133,7 @@ async def test_books_are_two_lists_of_twenty_and_can_be_merged(devnode: Start) -
 
 
 async def test_fills_of_one_order_can_be_taken_together(devnode: Start) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     maker, taker = Trader(node, 1), Trader(node, 2)
     bbo = (await http(node.port, {"type": "l2Book", "coin": "ETH"})).json["levels"]
     best = float(bbo[1][0]["px"])
@@ -147,7 +154,7 @@ async def test_fills_of_one_order_can_be_taken_together(devnode: Start) -> None:
 
 
 async def test_hours_leave_fundings_candles_and_rates(devnode: Start) -> None:
-    node = await devnode(exchange=True, accounts=3)
+    node = await devnode(accounts=3)
     bot = Trader(node)
     await bot.buy("98000", "0.01", tif="Ioc")
     before = node.now_ms()
@@ -172,7 +179,7 @@ async def test_hours_leave_fundings_candles_and_rates(devnode: Start) -> None:
 
 
 async def test_marks_move_every_second(devnode: Start) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     said: list[Any] = []
     for _ in range(4):
         said.append((await http(node.port, {"type": "allMids"})).json)

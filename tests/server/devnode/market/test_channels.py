@@ -55,7 +55,7 @@ async def info(node: Devnode, kind: str, **fields: Any) -> Any:
 
 
 async def test_acknowledgements_are_normalised(devnode: Start, connect: Connect) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     tap, user = Tap(await connect(node)), node.addresses[0]
     shouting = "0x" + user[2:].upper()
     for kind in ACCOUNT_KINDS:
@@ -87,7 +87,7 @@ async def test_acknowledgements_are_normalised(devnode: Start, connect: Connect)
 
 
 async def test_first_frames_say_what_info_says(devnode: Start, connect: Connect) -> None:
-    node = await devnode(exchange=True, tick_s=3600.0)
+    node = await devnode(tick_s=3600.0)
     bot, tap = Trader(node), Tap(await connect(node))
     await bot.buy("98000", "0.01", tif="Ioc")
     await bot.buy("90000", "0.01")
@@ -116,7 +116,7 @@ async def test_first_frames_say_what_info_says(devnode: Start, connect: Connect)
 
 
 async def test_market_frames_say_what_info_says(devnode: Start, connect: Connect) -> None:
-    node = await devnode(exchange=True, tick_s=3600.0)
+    node = await devnode(tick_s=3600.0)
     tap = Tap(await connect(node))
     for kind, fields in (
         ("allMids", {}),
@@ -164,7 +164,7 @@ async def test_market_frames_say_what_info_says(devnode: Start, connect: Connect
 
 
 async def test_a_trade_is_told_to_both_sides_and_to_the_market(devnode: Start, connect: Connect) -> None:
-    node = await devnode(exchange=True, tick_s=3600.0)
+    node = await devnode(tick_s=3600.0)
     maker, taker = Trader(node, 1), Trader(node, 2)
     await maker.send({"type": "noop"})
     tap, other = Tap(await connect(node)), Tap(await connect(node))
@@ -208,7 +208,7 @@ async def test_a_trade_is_told_to_both_sides_and_to_the_market(devnode: Start, c
 
 
 async def test_what_an_hour_and_a_crash_bring_is_told(devnode: Start, connect: Connect) -> None:
-    node = await devnode(exchange=True, tick_s=600.0, paused=True, time_ms=1_700_000_000_000)
+    node = await devnode(tick_s=600.0, paused=True, time_ms=1_700_000_000_000)
     bot, tap = Trader(node), Tap(await connect(node))
     await bot.buy("98000", "1", tif="Ioc")
     for kind in ("userEvents", "userFundings", "userNonFundingLedgerUpdates", "userHistoricalOrders"):
@@ -235,7 +235,7 @@ async def test_what_an_hour_and_a_crash_bring_is_told(devnode: Start, connect: C
 
 
 async def test_cadences_are_the_exchanges_and_can_be_set(devnode: Start, connect: Connect) -> None:
-    node = await devnode(exchange=True, cadences={"l2Book": 2.0})
+    node = await devnode(cadences={"l2Book": 2.0})
     tap = Tap(await connect(node))
     for kind, fields in (
         ("l2Book", {"coin": "BTC"}),
@@ -260,7 +260,7 @@ async def test_cadences_are_the_exchanges_and_can_be_set(devnode: Start, connect
     for channel in ("activeAssetCtx", "candle", "bbo", "fastAssetCtxs"):
         assert len(tap.of(channel)) == pytest.approx(59, abs=4), channel
     with pytest.raises(ValueError, match="no cadence 'books'"):
-        Devnode(exchange=True, accounts=1, cadences={"books": 1})
+        Devnode(accounts=1, cadences={"books": 1})
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ async def test_cadences_are_the_exchanges_and_can_be_set(devnode: Start, connect
     ],
 )
 async def test_an_unknown_coin_drops_the_socket(devnode: Start, connect: Connect, form: object) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     client = await connect(node)
     await client.subscribe(type="allMids")
     await client.receive()
@@ -299,14 +299,14 @@ async def test_an_unknown_coin_drops_the_socket(devnode: Start, connect: Connect
     ],
 )
 async def test_what_cannot_be_read_is_repeated(devnode: Start, connect: Connect, form: object) -> None:
-    client = await connect(await devnode(exchange=True))
+    client = await connect(await devnode())
     raw = json.dumps({"method": "subscribe", "subscription": form})
     text = f"Error parsing JSON into valid websocket request: {raw}"
     assert await client.ask(raw) == {"channel": "error", "data": text}
 
 
 async def test_actions_can_be_posted_over_the_socket(devnode: Start, connect: Connect) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     bot, client = Trader(node), await connect(node)
     action = {"type": "order", "orders": [row(BTC, True, "90000", "0.01")], "grouping": "na"}
     request = {"type": "action", "payload": bot.signed(action)}
@@ -319,7 +319,7 @@ async def test_actions_can_be_posted_over_the_socket(devnode: Start, connect: Co
 
 
 async def test_a_twap_is_told_slice_by_slice(devnode: Start, connect: Connect) -> None:
-    node = await devnode(exchange=True, paused=True, time_ms=1_700_000_000_000, tick_s=10.0)
+    node = await devnode(paused=True, time_ms=1_700_000_000_000, tick_s=10.0)
     bot, tap = Trader(node), Tap(await connect(node))
     await bot.send({"type": "noop"})
     for kind in ("twapStates", "userTwapSliceFills", "userTwapHistory", "userFills", "userEvents"):

@@ -23,7 +23,7 @@ def engine_of(node: Devnode) -> Any:
 
 
 async def test_a_signer_is_born_with_the_faucets_money_and_trades(devnode: Start) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     bot = Trader(node)
     assert await bot.ask("userRole") == {"role": "missing"}
     status = await bot.buy("90000", "0.01")
@@ -43,7 +43,7 @@ async def test_a_signer_is_born_with_the_faucets_money_and_trades(devnode: Start
 
 
 async def test_without_a_faucet_a_stranger_is_named_as_recovered(devnode: Start) -> None:
-    node = await devnode(exchange=True, faucet_usd=0)
+    node = await devnode(faucet_usd=0)
     bot = Trader(node)
     text = f"User or API Wallet {bot.address} does not exist."
     assert await bot.send(NOOP) == {"status": "err", "response": text}
@@ -55,7 +55,7 @@ async def test_without_a_faucet_a_stranger_is_named_as_recovered(devnode: Start)
 
 
 async def test_nonces_are_used_once_and_within_the_window(devnode: Start) -> None:
-    node = await devnode(exchange=True, tick_s=3600.0)
+    node = await devnode(tick_s=3600.0)
     bot, now = Trader(node), node.clock.now_ms()
     assert await bot.send(NOOP, nonce=now) == OK
     again = await bot.send(NOOP, nonce=now)
@@ -69,28 +69,28 @@ async def test_nonces_are_used_once_and_within_the_window(devnode: Start) -> Non
 
 
 async def test_what_expired_is_refused_and_costs_the_nonce(devnode: Start) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     bot, now = Trader(node), node.clock.now_ms()
     assert (await bot.send(NOOP, expires=now - 1))["response"] == "Action already expired"
     assert await bot.send(NOOP, expires=now + 60_000) == OK
 
 
 async def test_either_network_signs_where_it_can_be_told(devnode: Start) -> None:
-    node = await devnode(exchange=True, faucet_usd=0)
+    node = await devnode(faucet_usd=0)
     bot, other = Trader(node, 1), Trader(node, 1, mainnet=True)
     node.fund(bot.address, 100)
     assert await bot.send(NOOP) == OK
     other._nonce = bot.nonce()
     assert await other.send(NOOP) == OK  # known: so it signed for the other network
     assert await other.usd_send("0x" + "5c" * 20, "1") == OK  # such an action names its network
-    node = await devnode(exchange=True, chain="mainnet", faucet_usd=100)
+    node = await devnode(chain="mainnet", faucet_usd=100)
     stranger = Trader(node, 3, mainnet=True)
     assert await stranger.send(NOOP) == OK
     assert await stranger.ask("userRole") == {"role": "user"}
 
 
 async def test_a_master_acts_for_its_sub_account_and_nobody_else_does(devnode: Start) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     bot, other = Trader(node, 1), Trader(node, 2)
     sub = (await bot.send({"type": "createSubAccount", "name": "one"}))["response"]["data"]
     transfer = {"type": "subAccountTransfer", "subAccountUser": sub, "isDeposit": True, "usd": 2_000_000_000}
@@ -119,7 +119,7 @@ async def test_a_master_acts_for_its_sub_account_and_nobody_else_does(devnode: S
     ],
 )
 async def test_actions_without_their_fields_do_not_deserialise(devnode: Start, action: object) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     body = {"action": action, "nonce": 1, "signature": {"r": "0x1", "s": "0x2", "v": 27}}
     reply = await http(node.port, body, path="/exchange")
     assert reply.status == 422
@@ -127,7 +127,7 @@ async def test_actions_without_their_fields_do_not_deserialise(devnode: Start, a
 
 
 async def test_refusals_are_the_engines_and_signatures_must_be_numbers_of_the_curve(devnode: Start) -> None:
-    node = await devnode(exchange=True)
+    node = await devnode()
     bot = Trader(node)
     assert await bot.buy("90000", "0.0001") == {"error": "Order must have minimum value of $10. asset=0"}
     assert await bot.order() == "Orders are empty"
@@ -141,7 +141,7 @@ async def test_refusals_are_the_engines_and_signatures_must_be_numbers_of_the_cu
 
 
 async def test_the_requests_of_an_address_are_counted(devnode: Start) -> None:
-    bot = Trader(await devnode(exchange=True))
+    bot = Trader(await devnode())
     await bot.order(*[row(BTC, True, f"{80000 + i}", "0.001") for i in range(5)])
     await bot.send(NOOP)
     limit = await bot.ask("userRateLimit")
