@@ -5,6 +5,8 @@ Account states are the upstream's own bytes. Nothing here is decoded further tha
 
 from typing import NamedTuple
 
+from replica.subscription import Subscription
+
 
 class State(NamedTuple):
     """One clearinghouseState as it came.
@@ -42,6 +44,37 @@ class FollowingEnded(NamedTuple):
     """These accounts are no longer fed: connection lost, gone silent, refused, or given up."""
 
     users: tuple[str, ...]
+    reason: str
+
+
+class Confirmed(NamedTuple):
+    """The upstream feeds this subscription from here on: acknowledged, or its first data came.
+
+    Told once per connection, before the first `Pushed` of it.
+    """
+
+    subscription: Subscription
+
+
+class Pushed(NamedTuple):
+    """One data frame of a subscription: the whole text as it came, and the slice of it under `data`."""
+
+    subscription: Subscription
+    frame: bytes
+    data: bytes
+
+
+class Refused(NamedTuple):
+    """The upstream will not feed this subscription: its error text, as it came."""
+
+    subscription: Subscription
+    text: str
+
+
+class Lost(NamedTuple):
+    """Nothing feeds these until the next `Confirmed` of each: what happens meanwhile, we are not told."""
+
+    subscriptions: tuple[Subscription, ...]
     reason: str
 
 

@@ -17,7 +17,14 @@ PACKAGES = ("replica", "server")
 FOLDERS = {*PACKAGES, "tests", "scripts"}
 """Top-level folders that may hold Python."""
 
-WORDS = ("replica.events", "replica.clock", "replica.errors", "replica.subscription", "replica._*")
+WORDS = (
+    "replica.events",
+    "replica.clock",
+    "replica.errors",
+    "replica.subscription",
+    "replica.catalogue",
+    "replica._*",
+)
 """The vocabulary that the two halves of the replica share. It knows neither of them."""
 
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
