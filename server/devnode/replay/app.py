@@ -1,4 +1,4 @@
-"""The ASGI application of a replay: `/info`, `/exchange`, `/ws`, and at `/dev/accounts` whom it knows."""
+"""The ASGI application of a replay: `/info`, `/exchange`, `/ws`, and `/dev/` for what time does."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from dataclasses import dataclass
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from server.devnode.dev import Dev
 from server.devnode.info import MALFORMED, Answer, decode
 from server.devnode.replay.answers import Answers, Outcome
 from server.devnode.replay.line import Line
 from server.devnode.replay.player import Player
+from server.devnode.stream import client_ip
 from server.devnode.subscriptions import Post, post_answer
 
 _BODY_BYTES = 2 * 1024 * 1024
+_TOO_LARGE = Answer(413, b"length limit exceeded", "text/plain")
 _NO_ACTIONS = b'{"status":"err","response":"A replay takes no actions."}'
 
 
@@ -23,6 +26,7 @@ _NO_ACTIONS = b'{"status":"err","response":"A replay takes no actions."}'
 class App:
     player: Player
     answers: Answers
+    dev: Dev
     now_ms: Callable[[], int]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,6 +39,8 @@ class App:
                 await send({"type": "websocket.close"})  # before the handshake: a 403
         elif scope["type"] == "http":
             outcome = await self._http(scope, path, receive)
+            if outcome is None:
+                return
             if outcome.after_s:
                 await asyncio.sleep(self.player.takes(outcome.after_s))
             if outcome.answer is None:
@@ -54,17 +60,23 @@ class App:
         line = Line(self.player, frozenset(self.answers.dexes), self._post, _abort_of(scope))
         await line.serve(receive, send)
 
-    async def _http(self, scope: Scope, path: str, receive: Receive) -> Outcome:
-        method = scope["method"]
-        if path == "/dev/accounts" and method == "GET":
-            return Outcome(Answer(200, orjson.dumps(list(self.answers.addresses))))
-        if path not in ("/info", "/exchange"):
+    async def _http(self, scope: Scope, path: str, receive: Receive) -> Outcome | None:
+        """What becomes of a request; None where its client left before its end."""
+        method, is_control = scope["method"], path.startswith("/dev/")
+        if is_control:
+            peer = scope["extensions"]["replay.peer"]["ip"]
+            refusal = self.dev.refusal((peer, client_ip(scope)), scope["headers"])
+            if refusal is not None:
+                return Outcome(refusal)
+        elif path not in ("/info", "/exchange"):
             return Outcome(Answer(404, b"", ""))
-        if method != "POST":
+        elif method != "POST":
             return Outcome(Answer(405, b"", ""))
         body = await _read(receive)
-        if body is None:
-            return Outcome(Answer(413, b"length limit exceeded", "text/plain"))
+        if not isinstance(body, bytes):
+            return None if body is None else Outcome(body)
+        if is_control:
+            return Outcome(await self.dev.answer(method, path.removeprefix("/dev/"), body))
         if path == "/exchange":
             return Outcome(Answer(200, _NO_ACTIONS))
         headers = dict(scope["headers"])
@@ -81,22 +93,33 @@ class App:
         answer: Answer | None = MALFORMED
         if isinstance(payload, dict):
             answer = self.answers.find(payload, self.player.moment(), self.now_ms()).answer
-        if answer is None or answer.status != 200:
+        if answer is None or answer.status != 200 or not _is_json(answer.body):
             text = "502: " if answer is None else f"{answer.status}: {answer.body.decode(errors='replace')}"
             return post_answer(request.id, "error", orjson.dumps(text).decode())
-        kind = orjson.dumps(payload["type"]).decode()
+        kind = orjson.dumps(payload.get("type")).decode()
         return post_answer(request.id, "info", f'{{"type":{kind},"data":{answer.body.decode()}}}')
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The whole body, or None when it is too large. Of a client that goes away, what there was."""
+def _is_json(body: bytes) -> bool:
+    """Whatever once came with a 200 may stand in a recording: a frame takes JSON alone."""
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+async def _read(receive: Receive) -> bytes | Answer | None:
+    """The whole body; the answer to one that is too large; None if the client left before its end."""
     parts, size = [], 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > _BODY_BYTES:
-            return None
+            return _TOO_LARGE
         if not message.get("more_body", False):
             return b"".join(parts)
 

@@ -11,10 +11,11 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from server.devnode.dev import Dev
 from server.devnode.embedded import EmbeddedServer
 from server.devnode.replay.answers import Answers
 from server.devnode.replay.app import App
-from server.devnode.replay.player import Player
+from server.devnode.replay.player import VERBS, Player
 from server.devnode.replay.script import read_script
 from server.devnode.replay.tape import read_tape
 
@@ -38,10 +39,11 @@ class Replay:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.script = read_script(read_tape(path))
-        self.speed = speed
         self.player = Player(self.script, speed=speed, drops=drops, say=say)
         self.answers = Answers(self.script)
-        self._app = App(self.player, self.answers, lambda: int(clock() * 1000))
+        looks = {"status": self.player.status, "accounts": lambda: list(self.addresses)}
+        dev = Dev([getattr(self.player, verb) for verb in VERBS], looks)
+        self._app = App(self.player, self.answers, dev, lambda: int(clock() * 1000))
         self._server: EmbeddedServer | None = None
         self._serving: asyncio.Task[None] | None = None
         self.port = 0
@@ -51,7 +53,7 @@ class Replay:
         answers = sum(len(timeline) for timeline in script.answers.values())
         return (
             f"<Replay of {script.name}: {script.length_s:.1f} s, {script.frames} frames and {answers} answers"
-            f" of {len(self.addresses)} accounts, at speed {self.speed:g}>"
+            f" of {len(self.addresses)} accounts, at speed {self.player.head.speed:g}>"
         )
 
     @property
@@ -108,6 +110,7 @@ class Replay:
                 *(f"  note      {note}" for note in self.script.notes),
                 f"  upstream  {base} (it plays from the first request on)",
                 f"  accounts  {base}/dev/accounts",
+                f"  controls  {base}/dev/ (status; {', '.join(VERBS)})",
                 "try:",
                 f"  curl -s {base}/dev/accounts > accounts.json",
                 f"  hl-replica serve --upstream {base} --track @accounts.json",
@@ -120,7 +123,11 @@ class _Http(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {"replay.abort": {"abort": self.transport.abort}}
+        self.scope["extensions"] = {
+            "replay.abort": {"abort": self.transport.abort},
+            # Whoever the headers say it comes from.
+            "replay.peer": {"ip": self.client[0] if self.client else "unknown"},
+        }
 
 
 class _WebSocket(WebSocketsSansIOProtocol):

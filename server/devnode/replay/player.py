@@ -1,17 +1,24 @@
 """Lets the recording happen: one timer walks through the happenings, in their order, at their moments.
 
 Time begins with the first client, so that whoever is started after the replay misses nothing. A loop that
-was held up makes up for it in one stretch; nothing is left out and nothing overtakes.
+was held up makes up for it in one stretch; nothing is left out and nothing overtakes. What is done by the
+controls is done in one stretch too, without an await.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+from bisect import bisect_right
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from server.devnode.replay.script import Down, Pushed, Refused, Script, Up
+from server.devnode.replay.playhead import Playhead
+from server.devnode.replay.script import Down, Happening, Pushed, Refused, Script, Up
 from server.devnode.subscriptions import Subscription
+
+VERBS = ("pause", "resume", "step", "advance", "seek", "speed")
+"""The controls that are offered over HTTP."""
 
 REFUSED_STATUS = 503
 """For a dial that found nobody: a server that is there can't be as silent as one that is not."""
@@ -30,18 +37,18 @@ class Listener(Protocol):
 
 
 class Player:
-    """The mutable state is the place in the script, who is connected, who listens, and what was pushed last.
+    """The mutable state is the playhead, the place in the script, who is connected, who listens, and what was
+    pushed last.
 
     `speed` is how many seconds of the recording go by in one. Without `drops` connections neither end nor
-    are refused, whatever was recorded.
+    are refused, whatever was recorded. Bad values for a control are `ValueError`s.
     """
 
     def __init__(self, script: Script, *, speed: float, drops: bool, say: Callable[[str], None]) -> None:
         self._script = script
-        self._speed = speed
+        self.head = Playhead(speed)
         self._drops = drops
         self._say = say
-        self._began: float | None = None
         self._place = 0
         self._timer: asyncio.TimerHandle | None = None
         self._connected: dict[Listener, None] = {}
@@ -54,38 +61,40 @@ class Player:
 
     def moment(self) -> float:
         """Where in the recording we are; from the first call on, it plays."""
-        loop = asyncio.get_running_loop()
-        if self._began is None:
-            self._began = loop.time()
+        if self.head.begin(_now()):
             self._play()
-        return (loop.time() - self._began) * self._speed
+        return self.head.moment(_now())
 
     def takes(self, recorded_s: float) -> float:
         """How long so much of the recording's time takes here."""
-        return recorded_s / self._speed
+        return recorded_s / self.head.speed
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-
-    def _due(self, at: float) -> float:
-        assert self._began is not None
-        return self._began + at / self._speed
+            self._timer = None
 
     def _play(self) -> None:
-        """Do everything that is due and set the timer for what comes next."""
-        loop = asyncio.get_running_loop()
+        """Where time runs: do everything that is due, and set the timer for what comes next."""
+        self.stop()
         happenings = self._script.happenings
         while self._place < len(happenings):
             at, what = happenings[self._place]
-            if self._due(at) > loop.time():
-                self._timer = loop.call_at(self._due(at), self._play_next)
+            if not self._is_due(at, self._play_next):
                 return
             self._happen(what)
-        if self._due(self._script.length_s) > loop.time():
-            self._timer = loop.call_at(self._due(self._script.length_s), self._end)
-        else:
+        if self._is_due(self._script.length_s, self._end):
             self._end()
+
+    def _is_due(self, at: float, then: Callable[[], None]) -> bool:
+        """Whether that moment has come; if it is to come, the timer is set for it."""
+        due = self.head.due(at)
+        if due is None:
+            return False
+        if due > _now():
+            self._timer = asyncio.get_running_loop().call_at(due, then)
+            return False
+        return True
 
     def _play_next(self) -> None:
         """The timer's: what it was set for is due, even where the clock is a rounding error short of it."""
@@ -93,15 +102,125 @@ class Player:
         self._play()
 
     def _end(self) -> None:
-        self.over = True
-        self._say(f"the recording is over ({self._script.length_s:.1f} s): it stays at its end")
+        if not self.over:
+            self.over = True
+            self._say(f"the recording is over ({self._script.length_s:.1f} s): it stays at its end")
+
+    # -- controls --------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stand still. Requests are answered as of this moment; connections stay, and nothing is pushed."""
+        self.head.pause(_now())
+        self.stop()
+
+    def resume(self) -> None:
+        """Go on from this moment."""
+        self.head.resume(_now())
+        self._play()
+
+    def speed(self, times: float) -> None:
+        """Play so many times as fast as it was recorded, from this moment on."""
+        self.head.change_speed(times, _now())
+        self._play()
+
+    def step(self, happenings: int = 1) -> int:
+        """Let the next ones happen now: pushes, and connections made, lost or refused. Returns how many did.
+
+        The moment is then that of the last of them.
+        """
+        if happenings < 1:
+            raise ValueError(f"{happenings} is no number of happenings from 1")
+        coming = self._script.happenings[self._place : self._place + happenings]
+        for at, what in coming:
+            self.head.move(at, _now())
+            self._happen(what)
+        if len(coming) < happenings:
+            self.head.move(max(self._script.length_s, self.head.moment(_now())), _now())
+            self._end()
+        self._play()
+        return len(coming)
+
+    def advance(self, seconds: float) -> None:
+        """Let everything that happens in the next so many seconds of the recording happen now, in order."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"{seconds} is no number of seconds")
+        moment = self.head.moment(_now()) + seconds
+        self.head.move(moment, _now())
+        while (
+            self._place < len(self._script.happenings) and self._script.happenings[self._place][0] <= moment
+        ):
+            self._happen(self._script.happenings[self._place][1])
+        if moment >= self._script.length_s:
+            self._end()
+        self._play()
+
+    def seek(self, seconds: float | None = None, time: int | None = None) -> None:
+        """Be at this moment of the recording, back or forth: `seconds` after its beginning, or at `time`, ms.
+
+        Nothing of what lies between is sent, and every websocket is cut: who comes back finds the upstream
+        as it was then.
+        """
+        moment = self._moment_of(seconds, time)
+        for listener in list(self._connected):
+            listener.end(None, "")
+        self.head.move(moment, _now())
+        self._up, self.over = self._script.connected, False
+        self._last.clear()
+        self._place = self._place_at(moment)
+        for place, (_, what) in enumerate(self._script.happenings[: self._place]):
+            self._note(place, what)
+        self._play()
+
+    def _place_at(self, moment: float) -> int:
+        """How many happenings there are up to a moment."""
+        return bisect_right(self._script.happenings, moment, key=lambda happening: happening[0])
+
+    def _moment_of(self, seconds: float | None, time: int | None) -> float:
+        if (seconds is None) == (time is None):
+            raise ValueError("it takes either seconds or a time")
+        if time is not None:
+            if self._script.began is None:
+                raise ValueError("this recording does not say when it was made")
+            seconds = time / 1000 - self._script.began
+        assert seconds is not None
+        if not 0 <= seconds <= self._script.length_s:
+            raise ValueError(f"{seconds:g} s is not within the recording's {self._script.length_s:g} s")
+        return seconds
+
+    def status(self) -> dict[str, Any]:
+        """Where it stands. `moment` and `length` are in seconds, `time` is the moment's in ms since 1970."""
+        script, moment = self._script, min(self.head.moment(_now()), self._script.length_s)
+        return {
+            "recording": script.name,
+            "upstream": script.upstream,
+            "moment": round(moment, 6),
+            "length": script.length_s,
+            "time": None if script.began is None else round((script.began + moment) * 1000),
+            "speed": self.head.speed,
+            "paused": self.head.paused,
+            "running": self.head.runs and not self.over,
+            "over": self.over,
+            "happened": self._place,
+            "happenings": len(script.happenings),
+            "websockets": len(self._connected),
+        }
 
     # -- what happens ----------------------------------------------------------------------------------
 
-    def _happen(self, what: object) -> None:
+    def _happen(self, what: Happening) -> None:
         place, self._place = self._place, self._place + 1
+        self._note(place, what)
         if isinstance(what, Pushed):
             self._push(place, what)
+        elif isinstance(what, Down) and what.by_upstream and self._drops:
+            for listener in list(self._connected):
+                listener.end(what.code, what.why)
+
+    def _note(self, place: int, what: Happening) -> None:
+        """What stays of a happening, for who comes later."""
+        if isinstance(what, Pushed):
+            if what.stream is not None:
+                self._last[what.stream] = (place, what.frame)
         elif isinstance(what, Up):
             self._up = True
         elif isinstance(what, Down):
@@ -109,9 +228,6 @@ class Player:
             if self._drops:
                 # What a later joiner gets is what was pushed on the connection that comes then.
                 self._last.clear()
-                if what.by_upstream:
-                    for listener in list(self._connected):
-                        listener.end(what.code, what.why)
 
     def _push(self, place: int, what: Pushed) -> None:
         stream = what.stream
@@ -119,7 +235,6 @@ class Player:
             for listener in list(self._connected):
                 listener.put(what.frame)
             return
-        self._last[stream] = (place, what.frame)
         for listener in list(self._channels.get(stream, ())):
             listener.had[stream] = place
             listener.put(what.frame)
@@ -168,3 +283,7 @@ class Player:
         del channel[listener]
         if not channel:
             del self._channels[stream]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

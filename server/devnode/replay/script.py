@@ -88,6 +88,9 @@ class Script:
     """Not changed once it is read. Moments are in seconds since the tape's beginning."""
 
     name: str
+    upstream: str
+    began: float | None
+    """In seconds since 1970."""
     length_s: float
     connected: bool
     notes: tuple[str, ...]
@@ -105,7 +108,7 @@ class Script:
 
 
 def read_script(tape: Tape) -> Script:
-    script = Script(tape.name, tape.length_s, tape.connected, tape.notes)
+    script = Script(tape.name, tape.upstream, tape.began, tape.length_s, tape.connected, tape.notes)
     asked: dict[str, float] = {}  # users whose subscription is not answered yet, and when it was asked for
     for record in tape.records:
         match record.kind:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -46,9 +46,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Tape:
-    """The records of one run, in order, without headers and repetitions. `connected`: when it begins."""
+    """The records of one run, in order, without headers and repetitions. `connected`: when it begins.
+
+    `began` is when that was by the recorder's clock, in seconds since 1970.
+    """
 
     name: str
+    began: float | None
     upstream: str
     connected: bool
     length_s: float
@@ -98,7 +102,20 @@ def read_tape(path: Path) -> Tape:
         lost = sum(gap["records"] for gap in gaps)
         notes.append(f"{lost} records are missing from it, in {len(gaps)} places")
     name = path.name if len(paths) == 1 else f"{path.name}/ run {first['run']}"
-    return Tape(name, first["upstream"], first["connected"], last - begin, tuple(records), tuple(notes))
+    wall = first.get("wall")
+    return Tape(
+        name,
+        float(wall) if _is_number(wall) else None,
+        first["upstream"],
+        first["connected"],
+        last - begin,
+        tuple(records),
+        tuple(notes),
+    )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _newest_run(folder: Path, notes: list[str]) -> list[Path]:
@@ -137,8 +154,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 fields = None
             if not isinstance(fields, dict) or not isinstance(fields.get("kind"), str):
                 raise RecordingError(f"{path.name} line {number}: no record of a recording")
-            at = fields.get("at")
-            if isinstance(at, bool) or not isinstance(at, int | float):
+            if not _is_number(fields.get("at")):
                 raise RecordingError(f"{path.name} line {number}: tells no time")
             yield number, fields
 

@@ -1,9 +1,7 @@
 """A replay on the virtual clock: the same bytes, in the same order, at the recorded distances."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,8 @@ import websockets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.devnode import Replay
 from tests.server.devnode.client import http
+from tests.server.devnode.replay.playing import connected, replaying
 from tests.server.devnode.replay.tapes import (
     ALICE,
     BOB,
@@ -21,79 +19,12 @@ from tests.server.devnode.replay.tapes import (
     came,
     closed,
     end,
-    header,
     opened,
     push,
     refused,
-    save,
     state,
     subscribe,
 )
-
-Connect = Callable[[Replay], "contextlib.AbstractAsyncContextManager[Client]"]
-
-
-@contextlib.asynccontextmanager
-async def replaying(folder: Path, *lines: dict[str, Any], **options: Any) -> AsyncIterator[Replay]:
-    replay = Replay(
-        save(folder, header(), *lines), clock=lambda: 1.0, **{"say": lambda text: None, **options}
-    )
-    await replay.start()
-    try:
-        yield replay
-    finally:
-        await replay.stop()
-
-
-class Client:
-    """Notes what comes, and when, in seconds since it connected."""
-
-    def __init__(self, connection: websockets.ClientConnection) -> None:
-        self.connection = connection
-        self.began = asyncio.get_running_loop().time()
-        self.came: list[tuple[float, bytes]] = []
-        self.over: tuple[float, int] | None = None
-        self._reading = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                frame = await self.connection.recv(decode=False)
-                self.came.append((round(loop.time() - self.began, 6), bytes(frame)))
-        except websockets.ConnectionClosed:
-            self.over = (round(loop.time() - self.began, 6), self.connection.close_code or 0)
-
-    async def say(self, *messages: object) -> None:
-        for message in messages:
-            await self.connection.send(message if isinstance(message, str) else json.dumps(message))
-        await asyncio.sleep(0)
-
-    @property
-    def pushes(self) -> list[tuple[float, str]]:
-        """Without acknowledgements."""
-        told = [(at, frame.decode()) for at, frame in self.came]
-        return [(at, frame) for at, frame in told if "subscriptionResponse" not in frame]
-
-    async def until(self, seconds: float) -> None:
-        await asyncio.sleep(self.began + seconds - asyncio.get_running_loop().time())
-
-    async def close(self) -> None:
-        await self.connection.close()
-        await asyncio.wait([self._reading])
-
-
-@contextlib.asynccontextmanager
-async def connected(replay: Replay, *said: object) -> AsyncIterator[Client]:
-    connection = await websockets.connect(
-        f"ws://127.0.0.1:{replay.port}/ws", proxy=None, compression=None, ping_interval=None, max_size=None
-    )
-    client = Client(connection)
-    try:
-        await client.say(*said)
-        yield client
-    finally:
-        await client.close()
 
 
 async def test_frames_come_at_their_offsets_to_whom_they_concern(tmp_path: Path) -> None:
@@ -326,3 +257,26 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(tmp_path: Path) -> 
             await client.until(4)
             assert [frame for _, frame in client.pushes] == [push(ALICE, 1), push(ALICE, 5)]
     assert state(1) in push(ALICE, 1)
+
+
+async def test_a_request_whose_client_left_before_its_end_is_none(tmp_path: Path) -> None:
+    async with replaying(tmp_path, opened(0), came(1, push(ALICE, 1)), end(2)) as replay:
+        _, writer = await asyncio.open_connection("127.0.0.1", replay.port)
+        writer.write(b"POST /dev/step HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{}")
+        await asyncio.sleep(1)
+        writer.transport.abort()
+        await asyncio.sleep(1)
+        assert replay.player.status()["happened"] == 0
+
+
+async def test_what_came_with_a_200_and_is_no_json_is_no_answer_over_the_websocket(tmp_path: Path) -> None:
+    post = {"method": "post", "id": 1, "request": {"type": "info", "payload": {"type": "meta"}}}
+    page = "<html>busy</html>"
+    async with (
+        replaying(tmp_path, asked(0, {"type": "meta"}, page, content_type="text/html"), end(1)) as replay,
+        connected(replay, post, {"method": "ping"}) as client,
+    ):
+        await client.until(1)
+        answer, pong = (json.loads(frame) for _, frame in client.came)
+        assert answer["data"]["response"] == {"type": "error", "payload": f"200: {page}"}
+        assert pong == {"channel": "pong"}
