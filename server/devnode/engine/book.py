@@ -72,7 +72,7 @@ class Side:
                 del self.levels[key]
 
     def __iter__(self) -> Iterator[Level]:
-        yield from self.levels.values()
+        return map(self.levels.__getitem__, self.levels)  # the values, at the speed of C
 
 
 class Book:
@@ -116,14 +116,17 @@ def _views(
     if sig_figs is None:
         return [LevelView(level.px, level.lots, len(level.orders)) for level in islice(side, depth)]
     found: list[LevelView] = []
+    px = lots = n = 0
     for level in side:
+        if n and (level.px <= px if up else level.px >= px):
+            lots += level.lots
+            n += len(level.orders)
+            continue
+        if n:
+            found.append(LevelView(px, lots, n))
+            if len(found) == depth:
+                return found
         step = 10 ** max(0, len(str(level.px)) - sig_figs) * (mantissa or 1)
         px = -(-level.px // step) * step if up else level.px // step * step
-        if found and found[-1].px == px:
-            _, lots, n = found[-1]
-            found[-1] = LevelView(px, lots + level.lots, n + len(level.orders))
-        elif len(found) == depth:
-            break
-        else:
-            found.append(LevelView(px, level.lots, len(level.orders)))
-    return found
+        lots, n = level.lots, len(level.orders)
+    return [*found, LevelView(px, lots, n)] if n else found

@@ -80,6 +80,27 @@ def test_aggregation_rounds_away_from_the_middle() -> None:
     assert [v.px for v in bids] == [64_900, 64_890, 64_880] and [v.px for v in asks] == [64_910]
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 2_500), st.integers(1, 9)), unique_by=lambda one: one[0], max_size=60),
+    st.sampled_from([(2, None), (3, None), (4, None), (5, None), (5, 2), (5, 5)]),
+    st.integers(1, 30),
+    st.booleans(),
+)
+def test_merged_levels_are_those_of_each_price_rounded_by_itself(
+    prices: list[tuple[int, int]], figures: tuple[int, int | None], depth: int, is_buy: bool
+) -> None:
+    book, merged = Book(), dict[int, tuple[int, int]]()
+    for oid, (px, lots) in enumerate(prices):
+        px += 98_500  # on both sides of where a figure more begins
+        book.side(is_buy).add(order(oid, is_buy, px, lots))
+        step = 10 ** max(0, len(str(px)) - figures[0]) * (figures[1] or 1)
+        rounded = px // step * step if is_buy else -(-px // step) * step
+        total, n = merged.get(rounded, (0, 0))
+        merged[rounded] = total + lots, n + 1
+    wanted = [(px, *merged[px]) for px in sorted(merged, reverse=is_buy)[:depth]]
+    assert book.levels(depth, *figures)[0 if is_buy else 1] == wanted
+
+
 def test_a_book_of_ten_thousand_orders_stays_in_order() -> None:
     hand = Hand(usd=100_000_000)
     for number in range(10_000):
