@@ -23,6 +23,7 @@ class Order:
     left: int
     siblings: tuple[int, ...] = ()  # one fills, the others are cancelled
     children: tuple[int, ...] = ()  # placed when this one is filled
+    parent: int = 0  # whose child it is
     place: str = "book"  # or "trigger" until its price comes, or "parent" until that one is filled
 
 
@@ -49,13 +50,13 @@ class Resting:
     hold: int = 0
 
 
-class Safe(NamedTuple):
-    """Nothing can be liquidated until the marks have travelled so far, unless the rest of it changes."""
+@dataclass(slots=True)
+class Safe:
+    """Nothing can be liquidated until the marks have travelled so far, unless cash or volume change."""
 
     travel: float
     cash: int
     volume: int
-    hour: int
 
 
 @dataclass(slots=True)
@@ -66,9 +67,9 @@ class Pool:
     holdings: dict[int, Holding] = field(default_factory=dict)  # by asset, none of them flat
     resting: dict[int, Resting] = field(default_factory=dict)
     reducing: dict[int, dict[int, Order]] = field(default_factory=dict)  # reduce-only on the book
+    tpsl: dict[int, dict[int, Order]] = field(default_factory=dict)  # of the position, armed
     hold: int = 0  # sum of the `hold` of `resting`
     all_time: dict[int, int] = field(default_factory=dict)  # funding paid per asset, ever
-    cooldown: dict[int, int] = field(default_factory=dict)  # partial liquidations: not before, by asset
     safe: Safe | None = None  # from liquidation, as long as this holds
 
 
@@ -106,6 +107,7 @@ class Account:
     cancel_at: int | None = None
     cancels_on: tuple[int, int] = (0, 0)  # day, scheduled cancels triggered that day
     volume: int = 0  # micro-USD
+    whole_until: int = 0  # after a partial liquidation, others are of whole positions until then
 
     def pool(self, dex: str) -> Pool:
         found = self.pools.get(dex)

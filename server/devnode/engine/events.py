@@ -85,6 +85,7 @@ class Fill(NamedTuple):
     builder_fee: int
     twap_id: int | None
     liquidation: Liquidation | None
+    builder: str | None = None  # who is paid the builder's fee; the rest of it goes to the exchange
 
 
 class Trade(NamedTuple):
@@ -132,13 +133,51 @@ class TwapState(NamedTuple):
     reduce_only: bool
     randomize: bool
     timestamp: int
+    trigger: tuple[int, bool] | None = None  # price, and whether it is reached from below
+    stop_px: int | None = None
 
 
 class TwapStatus(NamedTuple):
     time: int
     state: TwapState
-    status: str  # activated, finished, terminated, error
+    status: str  # waitingForTrigger, activated, stopped, finished, terminated, error
     description: str | None = None
+
+
+class Children(NamedTuple):
+    """The TP/SL that wait for an order's fill from now on, as the order's terms say from now on."""
+
+    time: int
+    user: str
+    parent: int
+    terms: tuple[Terms, ...]
+
+
+class LeverageSet(NamedTuple):
+    time: int
+    user: str
+    asset: int
+    value: int
+    is_cross: bool
+
+
+class MarginMoved(NamedTuple):
+    """Cash of an account that went into the pocket of an isolated position, other than by a fill."""
+
+    time: int
+    user: str
+    asset: int
+    usd: int  # micro-USD, negative came out
+
+
+class Collateral(NamedTuple):
+    """Cash that the exchange moved on a dex: what a liquidation left, or what an account could not pay."""
+
+    time: int
+    dex: str
+    source: str
+    target: str
+    usd: int  # micro-USD
 
 
 class PriceMoves(NamedTuple):
@@ -149,4 +188,17 @@ class PriceMoves(NamedTuple):
     marks: tuple[tuple[int, int], ...]
 
 
-Event = AccountBorn | OrderStatus | Fill | Trade | Funding | LedgerUpdate | TwapStatus | PriceMoves
+Event = (
+    AccountBorn
+    | OrderStatus
+    | Fill
+    | Trade
+    | Funding
+    | LedgerUpdate
+    | TwapStatus
+    | Children
+    | LeverageSet
+    | MarginMoved
+    | Collateral
+    | PriceMoves
+)

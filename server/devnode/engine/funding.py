@@ -7,8 +7,13 @@ the mark over the oracle at the hour; the exchange averages impact prices over i
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from server.devnode.engine.events import Funding
-from server.devnode.engine.state import CLEARING, SYSTEM, Ground
+from server.devnode.engine.state import CLEARING, Ground, State
 
 HOUR_MS = 3_600_000
 UNIT = 10**10  # rates are printed with ten decimals
@@ -36,28 +41,62 @@ def fund(ground: Ground) -> None:
     state.hour = max(state.hour, hour)
 
 
+class Hour(NamedTuple):
+    """What an hour costs in one market."""
+
+    coin: str
+    rate: int
+    per_lot: int  # in 10^-10 of a micro-USD
+
+
 def _fund_hour(ground: Ground) -> None:
     state = ground.state
-    clearing = state.accounts[CLEARING]
-    rates: dict[int, int] = {}
-    for account in state.accounts.values():
+    now, clearing = state.now, state.accounts[CLEARING]
+    hours: dict[int, Hour] = {}
+    taken: Counter[str] = Counter()  # by dex
+    for address, account in state.accounts.items():
         for dex, pool in account.pools.items():
-            for asset, holding in sorted(pool.holdings.items()):
-                found = rates.get(asset)
-                if found is None:
-                    found = rates[asset] = rate(state.marks[asset], state.oracles[asset])
-                owed = holding.lots * state.oracles[asset] * found
-                paid = owed // UNIT if owed >= 0 else -(-owed // UNIT)
+            if not pool.holdings:
+                continue
+            rows, from_cross, all_time = [], 0, pool.all_time
+            for asset, holding in pool.holdings.items():
+                hour = hours.get(asset)
+                if hour is None:
+                    hour = hours[asset] = _hour(ground, asset)
+                coin, rate_, per_lot = hour
+                lots = holding.lots
+                due = lots * per_lot
+                paid = due // UNIT if due >= 0 else -(-due // UNIT)
                 if holding.raw is None:
-                    pool.cash -= paid
+                    from_cross += paid
                 else:
                     holding.raw -= paid
-                pool.all_time[asset] = pool.all_time.get(asset, 0) + paid
+                    taken[dex] += paid
+                all_time[asset] = all_time.get(asset, 0) + paid
                 holding.since_open += paid
                 holding.since_change += paid
-                clearing.pool(dex).cash += paid
-                if account.address not in SYSTEM:
-                    inst = ground.instruments[asset]
-                    ground.history.add(
-                        Funding(state.now, account.address, asset, inst.coin, -paid, holding.lots, found)
-                    )
+                rows.append(Funding(now, address, asset, coin, -paid, lots, rate_))
+            ground.history.add_fundings(address, rows)
+            pool.cash -= from_cross
+            taken[dex] += from_cross
+            if pool.safe is not None:
+                pool.safe.cash -= from_cross
+    for dex, paid in taken.items():
+        clearing.pool(dex).cash += paid
+    _count_as_travel(state, hours)
+
+
+def _hour(ground: Ground, asset: int) -> Hour:
+    oracle = ground.state.oracles[asset]
+    found = rate(ground.state.marks[asset], oracle)
+    return Hour(ground.instruments[asset].coin, found, oracle * found)
+
+
+def _count_as_travel(state: State, hours: Mapping[int, Hour]) -> None:
+    """Let nobody who was safe from liquidation have to be looked at for what he has paid.
+
+    A position has lost a share f of its notional at most: as much as the marks take off by going on from
+    where they stand by a factor 1 + f / 1.5 (see `liquidation`).
+    """
+    shares = (abs(hour.per_lot) / (state.marks[asset] * UNIT) for asset, hour in hours.items())
+    state.travel += math.log1p(max(shares, default=0.0) / 1.5)

@@ -46,6 +46,11 @@ class History:
         self.events.append(event)
         self._place(event)
 
+    def add_fundings(self, user: str, events: list[Funding]) -> None:
+        """Add what one account paid and received: there are so many of these at once."""
+        self.events += events
+        self.fundings[user] += events
+
     def _place(self, event: Event) -> None:
         kind = type(event)
         if kind is OrderStatus:
@@ -58,9 +63,6 @@ class History:
         elif kind is Trade:
             assert isinstance(event, Trade)
             self.trades[event.coin].append(event)
-        elif kind is Funding:
-            assert isinstance(event, Funding)
-            self.fundings[event.user].append(event)
         elif kind is LedgerUpdate:
             assert isinstance(event, LedgerUpdate)
             for user in event.users:

@@ -8,8 +8,7 @@ from server.devnode.engine.account import Account, Order
 from server.devnode.engine.listing import USDC
 from server.devnode.engine.margin import hold_of, leverage_of
 from server.devnode.engine.state import Ground
-
-WEI = 100  # of USDC in a micro-USD
+from server.devnode.engine.units import CENT
 
 
 def check(ground: Ground) -> None:
@@ -31,7 +30,7 @@ def _money(ground: Ground) -> None:
         for token, balance in account.spot.items():
             held[token] += balance.total
         for pool in account.pools.values():
-            held[USDC] += WEI * (pool.cash + sum(one.raw or 0 for one in pool.holdings.values()))
+            held[USDC] += CENT * (pool.cash + sum(one.raw or 0 for one in pool.holdings.values()))
     for token in held.keys() | ground.state.minted.keys():
         minted = ground.state.minted.get(token, 0)
         assert held[token] == minted, f"token {token}: {held[token] - minted} wei too many"
@@ -67,9 +66,9 @@ def _books(ground: Ground) -> None:
                     owner = ground.state.accounts[order.terms.user]
                     assert owner.orders.get(oid) is order, f"order {oid} is on a book and nobody's: {order}"
                     assert order.terms.asset == asset and order.place == "book"
-    for asset, waiting in ground.state.triggers.items():
-        for oid, order in waiting.items():
-            assert ground.state.accounts[order.terms.user].orders.get(oid) is order
+    for asset, armed in ground.state.triggers.items():
+        for order in armed:
+            assert ground.state.accounts[order.terms.user].orders.get(order.terms.oid) is order
             assert order.terms.asset == asset and order.place == "trigger"
 
 
@@ -81,9 +80,11 @@ def _orders(ground: Ground, account: Account) -> None:
             side = ground.book(asset).side(order.terms.is_buy)
             assert any(oid in level.orders for level in side if level.px == order.terms.px)
         elif order.place == "trigger":
-            assert oid in ground.state.triggers[asset]
+            assert any(order is one for one in ground.state.triggers[asset])
         else:
-            assert order.place == "parent" and any(oid in o.children for o in account.orders.values())
+            assert order.place == "parent"
+            parent = account.orders[order.parent]
+            assert oid in parent.children and order.terms in parent.terms.children
 
 
 def _holds(ground: Ground, account: Account) -> None:
@@ -111,6 +112,9 @@ def _holds(ground: Ground, account: Account) -> None:
         for asset, orders in pool.reducing.items():
             assert orders and all(account.orders.get(oid) is order for oid, order in orders.items())
             assert ground.instruments[asset].dex == dex
+        for asset, orders in pool.tpsl.items():
+            armed = ground.state.triggers[asset]
+            assert orders and all(any(order is one for one in armed) for order in orders.values())
 
 
 def _sums(orders: list[Order], is_buy: bool) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from server.devnode.engine.account import Account, Order
-from server.devnode.engine.events import Terms
+from server.devnode.engine.armed import Armed
+from server.devnode.engine.events import Children, Terms
 from server.devnode.engine.listing import USDC, Instrument
 from server.devnode.engine.margin import rest
 from server.devnode.engine.state import Ground
@@ -46,7 +47,12 @@ def arm(ground: Ground, account: Account, inst: Instrument, order: Order) -> Non
     """Let an order wait for its trigger."""
     order.place = "trigger"
     known(account, order)
-    ground.state.triggers.setdefault(inst.asset, {})[order.terms.oid] = order
+    armed = ground.state.triggers.get(inst.asset)
+    if armed is None:
+        armed = ground.state.triggers[inst.asset] = Armed()
+    armed.add(order)
+    if order.terms.is_position_tpsl:
+        account.pool(inst.dex).tpsl.setdefault(inst.asset, {})[order.terms.oid] = order
 
 
 def take_away(ground: Ground, account: Account, inst: Instrument, order: Order) -> None:
@@ -55,22 +61,39 @@ def take_away(ground: Ground, account: Account, inst: Instrument, order: Order) 
     if account.orders.pop(oid, None) is None:
         return
     if order.place == "trigger":
-        ground.state.triggers[inst.asset].pop(oid, None)
+        ground.state.triggers[inst.asset].remove(order)
+        if order.terms.is_position_tpsl:
+            _drop(account.pool(inst.dex).tpsl, inst.asset, oid)
     elif order.place == "book":
         ground.book(inst.asset).side(order.terms.is_buy).remove(order)
         hold(account, inst, order.terms, -order.left)
-        _forget_reducing(account, inst, oid)
+        if order.terms.reduce_only:
+            _drop(account.pool(inst.dex).reducing, inst.asset, oid)
+    elif order.place == "parent":
+        retie(ground, account, order, None)
 
 
 def cancel(ground: Ground, account: Account, order: Order, status: str = "canceled") -> None:
-    """End a live order. Children that still wait for it end with it."""
-    inst = ground.instruments[order.terms.asset]
-    take_away(ground, account, inst, order)
+    """Take a live order away and end it."""
+    take_away(ground, account, ground.instruments[order.terms.asset], order)
+    end(ground, account, order, status)
+
+
+def end(ground: Ground, account: Account, order: Order, status: str) -> None:
+    """Tell of the end of an order that is nowhere any more. Children that wait for it end with it.
+
+    But they are placed where it was filled in part and its rest cancelled for want of margin, as if it had
+    been filled as a whole: official docs, take profit and stop loss orders.
+    """
     ground.tell(order.terms, order.left, status)
-    for oid in order.children:
-        child = account.orders.get(oid)
-        if child is not None and child.place == "parent":
-            cancel(ground, account, child)
+    if status == "marginCanceled" and order.left < order.terms.lots:
+        _wake(ground, account, order)
+    end_children(ground, account, order)
+
+
+def end_children(ground: Ground, account: Account, parent: Order) -> None:
+    for child in _waiting(account, parent):
+        cancel(ground, account, child)
 
 
 def cancel_all(ground: Ground, account: Account, status: str, dex: str | None = None) -> None:
@@ -87,22 +110,43 @@ def fill_resting(ground: Ground, account: Account, inst: Instrument, order: Orde
     hold(account, inst, order.terms, -lots)
     if not order.left:
         account.orders.pop(order.terms.oid, None)
-        _forget_reducing(account, inst, order.terms.oid)
+        if order.terms.reduce_only:
+            _drop(account.pool(inst.dex).reducing, inst.asset, order.terms.oid)
         filled(ground, account, order)
 
 
 def filled(ground: Ground, account: Account, order: Order) -> None:
     """An order is filled to the last lot: its children wake, its siblings end."""
     ground.tell(order.terms, 0, "filled")
-    for oid in order.children:
-        child = account.orders.get(oid)
-        if child is not None and child.place == "parent":
-            arm(ground, account, ground.instruments[child.terms.asset], child)
-            ground.tell(child.terms, child.left, "open")
+    _wake(ground, account, order)
     for oid in order.siblings:
         sibling = account.orders.get(oid)
         if sibling is not None:
             cancel(ground, account, sibling, "siblingFilledCanceled")
+
+
+def _waiting(account: Account, parent: Order) -> list[Order]:
+    found = (account.orders.get(oid) for oid in parent.children)
+    return [child for child in found if child is not None and child.place == "parent"]
+
+
+def _wake(ground: Ground, account: Account, parent: Order) -> None:
+    """Let the children of an order wait for their prices."""
+    for child in _waiting(account, parent):
+        arm(ground, account, ground.instruments[child.terms.asset], child)
+        ground.tell(child.terms, child.left, "open")
+
+
+def retie(ground: Ground, account: Account, child: Order, fresh: Terms | None) -> None:
+    """Let another child wait for an order in place of one, or none."""
+    parent = account.orders.get(child.parent)
+    if parent is None:
+        return
+    now = (fresh if one.oid == child.terms.oid else one for one in parent.terms.children)
+    parent.terms = parent.terms._replace(children=tuple(one for one in now if one is not None))
+    parent.children = tuple(one.oid for one in parent.terms.children)
+    told = Children(ground.state.now, account.address, parent.terms.oid, parent.terms.children)
+    ground.history.add(told)
 
 
 def trim(ground: Ground, account: Account, inst: Instrument) -> None:
@@ -123,15 +167,12 @@ def trim(ground: Ground, account: Account, inst: Instrument) -> None:
                 total -= order.left
                 cancel(ground, account, order, "reduceOnlyCanceled")
     if lots == 0:
-        for order in list(ground.state.triggers.get(inst.asset, {}).values()):
-            if order.terms.user == account.address and order.terms.is_position_tpsl:
-                cancel(ground, account, order, "reduceOnlyCanceled")
+        for order in list(pool.tpsl.get(inst.asset, {}).values()):
+            cancel(ground, account, order, "reduceOnlyCanceled")
 
 
-def _forget_reducing(account: Account, inst: Instrument, oid: int) -> None:
-    if inst.is_spot:
-        return
-    pool = account.pool(inst.dex)
-    reducing = pool.reducing.get(inst.asset)
-    if reducing is not None and reducing.pop(oid, None) is not None and not reducing:
-        del pool.reducing[inst.asset]
+def _drop(orders: dict[int, dict[int, Order]], asset: int, oid: int) -> None:
+    """Take an order out of an index of orders by asset and oid, which keeps no empty rows."""
+    row = orders.get(asset)
+    if row is not None and row.pop(oid, None) is not None and not row:
+        del orders[asset]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from server.devnode.clearinghouse import Asset, Tier
+from server.devnode.clearinghouse import MICRO, Asset, Tier
 from server.devnode.markets import MAIN_DEX, Market, Markets
 
 SPOT_ASSETS = 10_000  # asset id of spot pair n is this + n
@@ -31,6 +31,11 @@ class Instrument:
     @property
     def is_spot(self) -> bool:
         return self.perp is None
+
+    @property
+    def usd_unit(self) -> int:
+        """Lots times ticks in a USD: micro-USD of a perp, wei of USDC of a pair."""
+        return MICRO if self.perp else 100 * MICRO
 
     @property
     def tiers(self) -> tuple[Tier, ...]:

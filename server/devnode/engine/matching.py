@@ -83,9 +83,7 @@ def reducible(pool: Pool, asset: int, is_buy: bool) -> int:
 
 def trim_if_needed(ground: Ground, account: Account, inst: Instrument) -> None:
     pool = account.pool(inst.dex)
-    if pool.reducing.get(inst.asset) or (
-        inst.asset not in pool.holdings and ground.state.triggers.get(inst.asset)
-    ):
+    if inst.asset in pool.reducing or (pool.tpsl and inst.asset not in pool.holdings):
         trim(ground, account, inst)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from server.devnode.engine import refusals
 from server.devnode.engine.account import Account, Order
-from server.devnode.engine.lifecycle import cancel, known
+from server.devnode.engine.events import Terms
+from server.devnode.engine.lifecycle import cancel, known, retie
 from server.devnode.engine.matching import reducible
 from server.devnode.engine.placing import Status, place, reject, terms_of
 from server.devnode.engine.refusals import Refused
@@ -47,7 +48,7 @@ def order(ground: Ground, account: Account, action: Action, look: Look) -> Respo
     tied = grouping == "positionTpsl"
     if tied and not all(spec.tpsl and spec.reduce_only for spec in specs):
         raise Refused(refusals.CHILD_NOT_REDUCING)
-    statuses = []
+    statuses: list[Status] = []
     for spec in specs:
         terms = terms_of(ground, account, spec, builder=builder, is_position_tpsl=tied)
         if tied and not reducible(account.pool(spec.inst.dex), spec.inst.asset, spec.is_buy):
@@ -98,14 +99,21 @@ def _with_children(
     oids = tuple(child.oid for child in children)
     for child in children:
         others = tuple(other for other in oids if other != child.oid)
-        known(account, Order(child, child.lots, siblings=others, place="parent"))
+        known(account, Order(child, child.lots, siblings=others, parent=oid, place="parent"))
     status = place(ground, account, parent, terms)
     if isinstance(status, dict) and "error" in status:
         for number in oids:
             account.orders.pop(number, None)
         return [status] * len(specs)
-    waiting = oid in account.orders
-    return [status, *("waitingForFill" if waiting else "waitingForTrigger" for _ in rest)]
+    return [status, *(_child_status(account, child) for child in children)]
+
+
+def _child_status(account: Account, terms: Terms) -> Status:
+    """Of a child whose parent has just been placed. It is gone where that was filled in part and ended."""
+    child = account.orders.get(terms.oid)
+    if child is None:
+        return {"error": f"{refusals.NO_ORDER} asset={terms.asset}"}
+    return "waitingForFill" if child.place == "parent" else "waitingForTrigger"
 
 
 def _builder(account: Account, builder: Mapping[str, Any] | None) -> tuple[str, int] | None:
@@ -146,7 +154,7 @@ def find(account: Account, name: int | str) -> Order | None:
 
 
 def modify(ground: Ground, account: Account, action: Action, look: Look) -> Response:
-    status = _modify(ground, account, action, look)
+    (status,) = _modified(ground, account, [action], look)
     if isinstance(status, dict) and "error" in status:
         raise Refused(status["error"])
     return DEFAULT
@@ -154,47 +162,64 @@ def modify(ground: Ground, account: Account, action: Action, look: Look) -> Resp
 
 def batch_modify(ground: Ground, account: Account, action: Action, look: Look) -> Response:
     _bounded(action["modifies"])
-    return answered("order", [_modify(ground, account, row, look) for row in action["modifies"]])
+    return answered("order", _modified(ground, account, action["modifies"], look))
 
 
-def _modify(ground: Ground, account: Account, row: Action, look: Look) -> Status:
+def _modified(ground: Ground, account: Account, rows: Sequence[Action], look: Look) -> list[Status]:
+    """What is refused for its text alone refuses all of them, before any is executed."""
+    specs = [parse(ground.listing, ground.state.marks, row["order"]) for row in rows]
+    for spec in specs:
+        look(spec.inst.asset)
+    return [_modify(ground, account, row["oid"], spec) for row, spec in zip(rows, specs, strict=True)]
+
+
+def _modify(ground: Ground, account: Account, name: int | str, spec: Spec) -> Status:
     """Cancel, then place anew under a new oid: the cancel stands even where the new order is refused."""
-    spec = parse(ground.listing, ground.state.marks, row["order"])
-    look(spec.inst.asset)
-    old = find(account, row["oid"])
+    old = find(account, name)
     if old is None or old.terms.asset != spec.inst.asset:
         return {"error": refusals.DEAD_ORDER}
-    was = old.terms
-    children = tuple(oid for oid in old.children if _waits(account, oid))
-    siblings = old.siblings
-    for oid in children:  # they belong to the new one
-        account.orders[oid].place = "moved"
-    waited = old.place == "parent"
+    if old.place == "parent" and spec.tpsl:
+        return _modify_child(ground, account, old, spec)
+    was, siblings = old.terms, old.siblings
+    children = [account.orders[oid] for oid in old.children if _waits(account, oid)]
+    old.children = ()  # they belong to the new one
     cancel(ground, account, old)
     terms = terms_of(
         ground,
         account,
         spec,
         builder=was.builder,
-        children=tuple(child for child in was.children if child.oid in children),
+        children=tuple(child.terms for child in children),
         is_position_tpsl=was.is_position_tpsl and bool(spec.tpsl),
     )
-    for oid in children:
-        account.orders[oid].place = "parent"
-    if waited and spec.tpsl:
-        known(account, Order(terms, terms.lots, siblings=siblings, place="parent"))
-        _replace(account, was.oid, terms.oid)
-        return "waitingForFill"
+    for child in children:
+        child.parent = terms.oid
     status = place(ground, account, spec, terms)
     if isinstance(status, dict) and "error" in status:
-        for oid in children:
-            account.orders.pop(oid, None)
-        return {"error": f"Error placing new order during modify: {status['error']}"}
+        for child in children:
+            cancel(ground, account, child)
+        return {"error": f"{refusals.DURING_MODIFY}{status['error']}"}
     fresh = account.orders.get(terms.oid)
     if fresh is not None and spec.tpsl:
         fresh.siblings = siblings
-        _replace(account, was.oid, terms.oid)
+        _replace(account, siblings, was.oid, terms.oid)
     return status
+
+
+def _modify_child(ground: Ground, account: Account, old: Order, spec: Spec) -> Status:
+    """Another TP/SL waits for the parent in place of the old one."""
+    terms = terms_of(ground, account, spec)
+    if spec.off_tick or not spec.reduce_only:
+        cancel(ground, account, old)
+        refusal = refusals.TICK if spec.off_tick else ("reduceOnlyRejected", refusals.CHILD_NOT_REDUCING)
+        return {"error": f"{refusals.DURING_MODIFY}{reject(ground, terms, refusal)['error']}"}
+    retie(ground, account, old, terms)
+    fresh = Order(terms, terms.lots, siblings=old.siblings, parent=old.parent, place="parent")
+    old.parent = 0
+    cancel(ground, account, old)
+    known(account, fresh)
+    _replace(account, old.siblings, old.terms.oid, terms.oid)
+    return "waitingForFill"
 
 
 def _waits(account: Account, oid: int) -> bool:
@@ -202,13 +227,12 @@ def _waits(account: Account, oid: int) -> bool:
     return child is not None and child.place == "parent"
 
 
-def _replace(account: Account, old: int, new: int) -> None:
-    """Let the orders tied to `old` be tied to `new`."""
-    for other in account.orders.values():
-        if old in other.siblings:
-            other.siblings = tuple(new if oid == old else oid for oid in other.siblings)
-        if old in other.children:
-            other.children = tuple(new if oid == old else oid for oid in other.children)
+def _replace(account: Account, siblings: Sequence[int], old: int, new: int) -> None:
+    """Let the siblings of `old` be those of `new`."""
+    for oid in siblings:
+        other = account.orders.get(oid)
+        if other is not None:
+            other.siblings = tuple(new if one == old else one for one in other.siblings)
 
 
 def schedule_cancel(ground: Ground, account: Account, action: Action) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 from server.devnode.engine import refusals
 from server.devnode.engine.account import Account, Order
 from server.devnode.engine.events import Terms
-from server.devnode.engine.lifecycle import arm, enter, filled
+from server.devnode.engine.lifecycle import arm, end, enter, filled
 from server.devnode.engine.listing import USDC, Instrument
 from server.devnode.engine.margin import (
     cross,
@@ -21,8 +21,6 @@ from server.devnode.engine.state import PLAIN, Ground, Why
 from server.devnode.engine.units import MIN_NOTIONAL_USD, number, short
 from server.devnode.engine.wire_orders import Spec
 
-MICRO = 1_000_000
-WEI = 100_000_000
 OPEN_ORDERS = 5_000  # at most per account; the 1000 + 1 per 5M of volume of the docs is not played
 Status = dict[str, Any] | str
 Refusal = tuple[str, str]
@@ -60,7 +58,7 @@ def terms_of(
     )
 
 
-def reject(ground: Ground, terms: Terms, refusal: Refusal, detail: str = "") -> Status:
+def reject(ground: Ground, terms: Terms, refusal: Refusal, detail: str = "") -> dict[str, str]:
     status, text = refusal
     ground.tell(terms, terms.lots, status)
     return {"error": f"{text.format(detail) if detail else text} asset={terms.asset}"}
@@ -69,7 +67,7 @@ def reject(ground: Ground, terms: Terms, refusal: Refusal, detail: str = "") -> 
 def place(ground: Ground, account: Account, spec: Spec, terms: Terms) -> Status:
     """Place an order that has no trigger, or whose trigger has just come. The answer is its status."""
     inst = spec.inst
-    refusal = TICK if spec.off_tick else check_value(account, inst, spec)
+    refusal = refusals.TICK if spec.off_tick else check_value(account, inst, spec)
     if refusal is None and len(account.orders) >= OPEN_ORDERS and not account.exempt:
         refusal = refusals.TOO_MANY
     if refusal is None and spec.tpsl:
@@ -80,16 +78,12 @@ def place(ground: Ground, account: Account, spec: Spec, terms: Terms) -> Status:
     return run(ground, account, inst, Order(terms, terms.lots, children=children), terms.tif or "Gtc")
 
 
-TICK = refusals.TICK
-
-
 def check_value(account: Account, inst: Instrument, spec: Spec) -> Refusal | None:
     """The smallest value an order may have. What closes a position as a whole may be smaller."""
-    ntl = spec.lots * spec.px
-    if inst.is_spot:
-        return refusals.MIN_SPOT_NOTIONAL if ntl < MIN_NOTIONAL_USD * WEI else None
-    if ntl >= MIN_NOTIONAL_USD * MICRO:
+    if spec.lots * spec.px >= MIN_NOTIONAL_USD * inst.usd_unit:
         return None
+    if inst.is_spot:
+        return refusals.MIN_SPOT_NOTIONAL
     if spec.reduce_only and (
         spec.tpsl or spec.lots >= reducible(account.pool(inst.dex), inst.asset, spec.is_buy)
     ):
@@ -126,30 +120,16 @@ def run(
         if not result.lots:
             return reject(ground, terms, refusals.NO_LIQUIDITY if tif == "FrontendMarket" else refusals.IOC)
         status = "marginCanceled" if result.no_margin else "reduceOnlyCanceled" if stopped else "canceled"
-        _end_rest(ground, account, order, status)
+        end(ground, account, order, status)
         return done(inst, terms, result.lots, result.ntl)
     if not account.exempt and not can_rest(ground, account, inst, terms, order.left):
         if not result.lots:
             return reject(ground, terms, refusals.MARGIN)
-        _end_rest(ground, account, order, "marginCanceled")
+        end(ground, account, order, "marginCanceled")
         return done(inst, terms, result.lots, result.ntl)
     ground.tell(terms, order.left, "open")
     enter(ground, account, inst, order)
     return named({"resting": {"oid": terms.oid}}, "resting", terms)
-
-
-def _end_rest(ground: Ground, account: Account, order: Order, status: str) -> None:
-    ground.tell(order.terms, order.left, status)
-    end_children(ground, account, order)
-
-
-def end_children(ground: Ground, account: Account, order: Order) -> None:
-    """Cancel what still waits for an order that has come to its end unfilled."""
-    for oid in order.children:
-        child = account.orders.get(oid)
-        if child is not None and child.place == "parent":
-            del account.orders[oid]
-            ground.tell(child.terms, child.left, "canceled")
 
 
 def done(inst: Instrument, terms: Terms, lots: int, ntl: int) -> Status:

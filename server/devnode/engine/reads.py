@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.devnode.clearinghouse import Core, Funding, Position
-from server.devnode.engine.account import Pool
+from server.devnode.engine.account import Account, Pool
 from server.devnode.engine.book import LevelView
 from server.devnode.engine.events import OrderStatus
 from server.devnode.engine.funding import rate
@@ -229,22 +229,17 @@ class Reads:
         inst = self._ground.listing.by_coin.get(coin)
         if inst is None or inst.is_spot:
             return None
-        account = self._ground.state.accounts.get(user)
+        account = self._ground.state.accounts.get(user) or Account(user)
         mark = self._ground.state.marks[inst.asset]
-        leverage: Row = {"type": "cross", "value": min(20, inst.max_leverage)}
-        available, sizes = [0, 0], [0, 0]
-        if account is not None:
-            setting, pool = leverage_of(account, inst), account.pools.get(inst.dex, Pool())
-            holding = pool.holdings.get(inst.asset)
-            leverage = {"type": "cross" if setting.is_cross else "isolated", "value": setting.value}
-            if holding is not None and holding.raw is not None:
-                leverage["rawUsd"] = usd(holding.raw)
-            spare = max(0, free(pool, self._ground.state.marks, self._ground.instruments))
-            for i, is_buy in enumerate((True, False)):
-                closing = reducible(pool, inst.asset, is_buy)
-                margin = spare + 2 * (closing * mark // setting.value)
-                available[i] = margin
-                sizes[i] = margin * setting.value // mark
+        setting, pool = leverage_of(account, inst), account.pools.get(inst.dex, Pool())
+        holding = pool.holdings.get(inst.asset)
+        leverage: Row = {"type": "cross" if setting.is_cross else "isolated", "value": setting.value}
+        if holding is not None and holding.raw is not None:
+            leverage["rawUsd"] = usd(holding.raw)
+        spare = max(0, free(pool, self._ground.state.marks, self._ground.instruments))
+        closing = (reducible(pool, inst.asset, is_buy) for is_buy in (True, False))
+        available = [spare + 2 * (lots * mark // setting.value) for lots in closing]
+        sizes = [margin * setting.value // mark for margin in available]
         return {
             "user": user,
             "coin": coin,

@@ -17,6 +17,7 @@ CHILD_NOT_REDUCING = "TP/SL orders must be reduce only."  # (ours)
 NO_ASSET = "Invalid asset: {}"  # (ours)
 NO_BUILDER = "Builder fee has not been approved."
 DEAD_ORDER = "Cannot modify canceled or filled order"
+DURING_MODIFY = "Error placing new order during modify: "
 
 # One for each order
 TICK = ("tickRejected", "Price must be divisible by tick size.")

@@ -163,8 +163,9 @@ class Renderer:
             "reduceOnly": state.reduce_only,
             "randomize": state.randomize,
             "timestamp": state.timestamp,
-            "trigger": None,
-            "stopPx": None,
+            "trigger": state.trigger
+            and {"px": number(state.trigger[0], inst.px_decimals), "above": state.trigger[1]},
+            "stopPx": None if state.stop_px is None else number(state.stop_px, inst.px_decimals),
         }
 
     def twap_status(self, event: TwapStatus) -> Row:

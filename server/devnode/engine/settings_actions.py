@@ -9,12 +9,12 @@ from typing import Any
 
 from server.devnode.engine import refusals
 from server.devnode.engine.account import Account, Agent, Holding, Leverage
-from server.devnode.engine.events import AccountBorn
+from server.devnode.engine.events import AccountBorn, LeverageSet, MarginMoved
 from server.devnode.engine.listing import Instrument
 from server.devnode.engine.margin import equity, free, leverage_of, rehold, tier_allows, withdrawable
 from server.devnode.engine.refusals import Refused
 from server.devnode.engine.state import Ground
-from server.devnode.engine.units import exact, is_number
+from server.devnode.engine.units import MAX_TEXT, exact, is_number
 from server.devnode.engine.wire_orders import instrument
 
 Action = Mapping[str, Any]
@@ -27,8 +27,8 @@ MAX_AGENT_DAYS = 180
 NAMED_AGENTS, PER_SUB = 3, 2  # named agents an account may have, and more for each sub-account
 NOBODY = "0x" + "0" * 40  # approving this address removes the agent
 MAX_BUILDER_FEE = 1_000  # tenths of a basis point: 1%
-_VALID_UNTIL = re.compile(r"^(.*?) ?valid_until (\d+)$")
-_PERCENT = re.compile(r"^(\d+)(?:\.(\d+))?%$")
+_VALID_UNTIL = re.compile(r"(.*?) ?valid_until ([0-9]+)")
+_PERCENT = re.compile(r"([0-9]+)(?:\.([0-9]+))?%")
 
 
 def update_leverage(ground: Ground, account: Account, action: Action) -> Response:
@@ -46,7 +46,7 @@ def update_leverage(ground: Ground, account: Account, action: Action) -> Respons
     mark = ground.state.marks[inst.asset]
     if holding is not None and not tier_allows(holding.lots, mark, value, inst):
         raise Refused(refusals.INVALID_LEVERAGE)
-    _set_leverage(account, inst, after, holding)
+    _apply_leverage(account, inst, after, holding)
     if value < before.value:
         lacking = None
         if free(pool, ground.state.marks, ground.instruments) < 0:
@@ -54,12 +54,14 @@ def update_leverage(ground: Ground, account: Account, action: Action) -> Respons
         if holding is not None and not is_cross and equity(holding, mark) < abs(holding.lots) * mark // value:
             lacking = refusals.ISOLATED_LEVERAGE
         if lacking:
-            _set_leverage(account, inst, before, holding)
+            _apply_leverage(account, inst, before, holding)
             raise Refused(lacking)
+    state = ground.state
+    ground.history.add(LeverageSet(state.now, account.address, inst.asset, value, is_cross))
     return DEFAULT
 
 
-def _set_leverage(account: Account, inst: Instrument, leverage: Leverage, holding: Holding | None) -> None:
+def _apply_leverage(account: Account, inst: Instrument, leverage: Leverage, holding: Holding | None) -> None:
     account.leverages[inst.asset] = leverage
     if holding is not None:
         holding.leverage = leverage.value
@@ -95,6 +97,7 @@ def _add_margin(ground: Ground, account: Account, inst: Instrument, holding: Hol
             raise Refused(refusals.STRICT_ISOLATED)
     pool.cash -= micro
     holding.raw = (holding.raw or 0) + micro
+    ground.history.add(MarginMoved(ground.state.now, account.address, inst.asset, micro))
 
 
 def _perp(ground: Ground, asset: object) -> Instrument:
@@ -116,8 +119,8 @@ def approve_agent(ground: Ground, account: Account, action: Action) -> Response:
     """Name an agent, replace the one of that name, or (address zero) remove it."""
     now, address = ground.state.now, action["agentAddress"].lower()
     name, until = action.get("agentName") or "", None
-    if found := _VALID_UNTIL.match(name):
-        name, until = found[1], int(found[2])
+    if found := _VALID_UNTIL.fullmatch(name):
+        name, until = found[1], int(found[2][:MAX_TEXT])
         if not now < until <= now + MAX_AGENT_DAYS * DAY_MS:
             raise Refused(refusals.AGENT_EXPIRED)
     if address != NOBODY:
@@ -139,7 +142,7 @@ def approve_agent(ground: Ground, account: Account, action: Action) -> Response:
 
 def approve_builder_fee(ground: Ground, account: Account, action: Action) -> Response:
     """`maxFeeRate` is a percentage, "0.001%" being a tenth of a basis point."""
-    found = _PERCENT.match(action["maxFeeRate"])
+    found = _PERCENT.fullmatch(action["maxFeeRate"])
     if found is None:
         raise Refused(refusals.BUILDER_RATE)
     rate = int(found[1][:6] + (found[2] or "").ljust(3, "0")[:3])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from server.devnode.engine.account import Account, Holding, Order, Pool
-from server.devnode.engine.events import Fill, Terms, Trade
+from server.devnode.engine.events import Collateral, Fill, Terms, Trade
 from server.devnode.engine.listing import USDC, Instrument
 from server.devnode.engine.margin import leverage_of, rehold
 from server.devnode.engine.perp_trade import Traded, direction, traded
 from server.devnode.engine.state import FEES, INSURANCE, PLAIN, Ground, Why
-from server.devnode.engine.units import truncated
+from server.devnode.engine.units import CENT, truncated
 
 # Base rates of tier 0, in 1/100000 of the notional. Source: official docs, fees. Builder dexes charge
 # more and have a growth mode; here all perps cost the same.
@@ -46,13 +48,27 @@ def book_perp(
         pool.holdings[inst.asset] = holding
     else:
         pool.holdings.pop(inst.asset, None)
-        pool.cooldown.pop(inst.asset, None)
     if after.shortfall:
         ground.pool(INSURANCE, inst.dex).cash -= after.shortfall
+        ground.history.add(
+            Collateral(ground.state.now, inst.dex, INSURANCE, account.address, after.shortfall)
+        )
     rehold(account, pool, inst)
 
 
-def settle_perp_side(
+class Booked(NamedTuple):
+    """What a side of a match came to, as its fill tells it."""
+
+    start: int
+    dir: str
+    closed_pnl: int
+    fee: int
+    fee_token: int
+    builder_fee: int
+    volume: int  # micro-USD
+
+
+def settle_side(
     ground: Ground,
     account: Account,
     inst: Instrument,
@@ -64,7 +80,51 @@ def settle_perp_side(
     why: Why,
     preview: Traded | None = None,
 ) -> None:
-    """Book one side of a perp match. `preview` is its result where it has been worked out already."""
+    """Book one side of a match and tell its fill. `preview` is its result, if worked out already."""
+    if inst.is_spot:
+        booked = _spot_side(ground, account, inst, terms, signed, px, crossed)
+    else:
+        booked = _perp_side(ground, account, inst, terms, signed, px, crossed, why, preview)
+    account.volume += booked.volume
+    state = ground.state
+    ground.history.add(
+        Fill(
+            state.now,
+            account.address,
+            inst.asset,
+            inst.coin,
+            px,
+            abs(signed),
+            signed > 0,
+            booked.start,
+            booked.dir,
+            booked.closed_pnl,
+            state.hash,
+            terms.oid,
+            crossed,
+            booked.fee,
+            tid,
+            terms.cloid,
+            booked.fee_token,
+            booked.builder_fee,
+            why.twap_id if crossed else None,
+            why.liquidation,
+            terms.builder[0] if terms.builder and booked.builder_fee else None,
+        )
+    )
+
+
+def _perp_side(
+    ground: Ground,
+    account: Account,
+    inst: Instrument,
+    terms: Terms,
+    signed: int,
+    px: int,
+    crossed: bool,
+    why: Why,
+    preview: Traded | None,
+) -> Booked:
     pool = account.pool(inst.dex)
     holding = holding_of(account, pool, inst)
     ntl = abs(signed) * px
@@ -78,32 +138,8 @@ def settle_perp_side(
     ground.pool(FEES, inst.dex).cash += fee - extra
     if terms.builder and extra:
         ground.account(terms.builder[0]).pool(inst.dex).cash += extra
-    account.volume += ntl
-    state = ground.state
-    ground.history.add(
-        Fill(
-            state.now,
-            account.address,
-            inst.asset,
-            inst.coin,
-            px,
-            abs(signed),
-            signed > 0,
-            start,
-            _liquidated(was_cross, start) if taken_over and crossed else direction(start, signed),
-            after.closed_pnl,
-            state.hash,
-            terms.oid,
-            crossed,
-            fee,
-            tid,
-            terms.cloid,
-            USDC,
-            extra,
-            why.twap_id if crossed else None,
-            why.liquidation,
-        )
-    )
+    dir_ = _liquidated(was_cross, start) if taken_over and crossed else direction(start, signed)
+    return Booked(start, dir_, after.closed_pnl, fee, USDC, extra, ntl)
 
 
 def _liquidated(is_cross: bool, start: int) -> str:
@@ -111,65 +147,31 @@ def _liquidated(is_cross: bool, start: int) -> str:
     return f"Liquidated {'Cross' if is_cross else 'Isolated'} {'Long' if start > 0 else 'Short'}"
 
 
-def settle_spot_side(
-    ground: Ground,
-    account: Account,
-    inst: Instrument,
-    terms: Terms,
-    signed: int,
-    px: int,
-    tid: int,
-    crossed: bool,
-    why: Why,
-) -> None:
-    """Book one side of a spot match. A buyer pays the fee in what is bought, a seller in USDC."""
+def _spot_side(
+    ground: Ground, account: Account, inst: Instrument, terms: Terms, signed: int, px: int, crossed: bool
+) -> Booked:
+    """A buyer pays the fee in what is bought, a seller in USDC."""
     base, quote = account.balance(inst.base), account.balance(USDC)
     wei, cost = abs(signed) * inst.lot_wei, abs(signed) * px  # a lot times a tick is a wei of USDC
-    start, builder = base.total, 0
-    house = ground.state.accounts[FEES]
+    start, house = base.total, ground.state.accounts[FEES]
     if signed > 0:
-        fee, token, pnl = truncated(wei, SPOT_FEES[crossed], RATE_UNIT), inst.base, 0
+        fee = truncated(wei, SPOT_FEES[crossed], RATE_UNIT)
         base.total += wei - fee
-        base.entry += cost // 100
+        base.entry += cost // CENT
         quote.total -= cost
         house.balance(inst.base).total += fee
-    else:
-        builder = truncated(cost, terms.builder[1], RATE_UNIT) if terms.builder else 0
-        fee, token = truncated(cost, SPOT_FEES[crossed], RATE_UNIT) + builder, USDC
-        left = base.entry * (start - wei) // start if start > wei else 0
-        pnl = cost - (base.entry - left) * 100
-        base.total -= wei
-        base.entry = left
-        quote.total += cost - fee
-        house.balance(USDC).total += fee - builder
-        if terms.builder and builder:
-            ground.account(terms.builder[0]).balance(USDC).total += builder
-    account.volume += cost // 100
-    state = ground.state
-    ground.history.add(
-        Fill(
-            state.now,
-            account.address,
-            inst.asset,
-            inst.coin,
-            px,
-            abs(signed),
-            signed > 0,
-            start,
-            "Buy" if signed > 0 else "Sell",
-            pnl,
-            state.hash,
-            terms.oid,
-            crossed,
-            fee,
-            tid,
-            terms.cloid,
-            token,
-            builder,
-            why.twap_id if crossed else None,
-            None,
-        )
-    )
+        return Booked(start, "Buy", 0, fee, inst.base, 0, cost // CENT)
+    extra = truncated(cost, terms.builder[1], RATE_UNIT) if terms.builder else 0
+    fee = truncated(cost, SPOT_FEES[crossed], RATE_UNIT) + extra
+    left = base.entry * (start - wei) // start if start > wei else 0
+    pnl = cost - (base.entry - left) * CENT
+    base.total -= wei
+    base.entry = left
+    quote.total += cost - fee
+    house.balance(USDC).total += fee - extra
+    if terms.builder and extra:
+        ground.account(terms.builder[0]).balance(USDC).total += extra
+    return Booked(start, "Sell", pnl, fee, USDC, extra, cost // CENT)
 
 
 def settle(
@@ -189,12 +191,8 @@ def settle(
     signed = lots if terms.is_buy else -lots
     buyer, seller = (terms, made.terms) if terms.is_buy else (made.terms, terms)
     tid = ground.tid(buyer.oid, seller.oid)
-    if inst.is_spot:
-        settle_spot_side(ground, taker, inst, terms, signed, px, tid, True, why)
-        settle_spot_side(ground, maker, inst, made.terms, -signed, px, tid, False, why)
-    else:
-        settle_perp_side(ground, taker, inst, terms, signed, px, tid, True, why, taker_after)
-        settle_perp_side(ground, maker, inst, made.terms, -signed, px, tid, False, why, maker_after)
+    settle_side(ground, taker, inst, terms, signed, px, tid, True, why, taker_after)
+    settle_side(ground, maker, inst, made.terms, -signed, px, tid, False, why, maker_after)
     state = ground.state
     ground.book(inst.asset).last = px
     ground.history.add(

@@ -78,7 +78,10 @@ ACTIONS: Mapping[str, Check] = {
     "cancel": record(cancels=rows(record(a=is_natural, o=is_natural))),
     "cancelByCloid": record(cancels=rows(record(asset=is_natural, cloid=is_cloid))),
     "scheduleCancel": record(time=maybe(is_natural)),
-    "twapOrder": record(twap=record(a=is_natural, b=is_flag, s=is_text, r=is_flag, m=is_natural, t=is_flag)),
+    "twapOrder": record(
+        twap=record(a=is_natural, b=is_flag, s=is_text, r=is_flag, m=is_natural, t=is_flag),
+        details=maybe(record(t=maybe(record(p=is_text, a=is_flag)), s=maybe(is_text))),
+    ),
     "twapCancel": record(a=is_natural, t=is_natural),
     "updateLeverage": record(asset=is_natural, isCross=is_flag, leverage=is_natural),
     "updateIsolatedMargin": record(asset=is_natural, isBuy=is_flag, ntli=is_integer),

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from server.devnode.engine.account import Account, Order, Pool
+from server.devnode.engine.account import Account, Pool
+from server.devnode.engine.armed import Armed
 from server.devnode.engine.book import Book
 from server.devnode.engine.events import ZERO_HASH, AccountBorn, Liquidation, OrderStatus, Terms, TwapState
 from server.devnode.engine.history import History
@@ -27,6 +28,8 @@ class Twap:
     slices: int  # all in all
     done: int = 0
     next_ms: int = 0
+    waits: bool = False  # for its trigger's price
+    stops_above: bool = False  # on which side of its stop price it ends
 
 
 @dataclass(slots=True)
@@ -56,7 +59,7 @@ class State:
     books: dict[int, Book] = field(default_factory=dict)
     oracles: dict[int, int] = field(default_factory=dict)
     marks: dict[int, int] = field(default_factory=dict)
-    triggers: dict[int, dict[int, Order]] = field(default_factory=dict)  # by asset and oid
+    triggers: dict[int, Armed] = field(default_factory=dict)  # by asset
     twaps: dict[int, Twap] = field(default_factory=dict)
     drifts: dict[int, Drift] = field(default_factory=dict)
     quoted: dict[int, int] = field(default_factory=dict)  # assets with a ladder -> mark it stands around

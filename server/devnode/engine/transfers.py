@@ -17,14 +17,13 @@ from server.devnode.engine.listing import SPOT_ASSETS, USDC, Token
 from server.devnode.engine.margin import withdrawable
 from server.devnode.engine.refusals import Refused
 from server.devnode.engine.state import FEES, Ground
-from server.devnode.engine.units import exact, is_number, number, usd
+from server.devnode.engine.units import CENT, exact, is_number, number, usd
 
 Action = Mapping[str, Any]
 Response = dict[str, Any]
 DEFAULT: Response = {"type": "default"}
 
 SPOT = "spot"  # the name of the spot side where a dex is asked for
-CENT = 100  # wei of USDC in a micro-USD
 WITHDRAWAL_FEE = 1_000_000
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 

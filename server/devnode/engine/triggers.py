@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from server.devnode.engine.account import Order
-from server.devnode.engine.lifecycle import cancel, take_away
+from server.devnode.engine.lifecycle import cancel, end_children, take_away
 from server.devnode.engine.matching import reducible
-from server.devnode.engine.placing import end_children, run
+from server.devnode.engine.placing import run
 from server.devnode.engine.state import Ground
-
-
-def has_come(order: Order, mark: int) -> bool:
-    terms = order.terms
-    return mark >= terms.trigger_px if terms.triggers_above else mark <= terms.trigger_px
 
 
 def fire_all(ground: Ground) -> None:
     """Fire every trigger order that its market's mark has reached, oldest first."""
     state = ground.state
-    due = [
-        order
-        for asset, orders in state.triggers.items()
-        if orders
-        for order in orders.values()
-        if has_come(order, state.marks[asset])
-    ]
+    due = (order for asset, armed in state.triggers.items() for order in armed.due(state.marks[asset]))
     for order in sorted(due, key=lambda one: one.terms.oid):
         account = state.accounts[order.terms.user]
         if order.terms.oid in account.orders:  # the one before it may have ended this one

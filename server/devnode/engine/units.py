@@ -6,6 +6,7 @@ from server.devnode.clearinghouse import MICRO, fmt_double
 from server.devnode.prices import step_at
 
 MIN_NOTIONAL_USD = 10
+CENT = 100  # wei of USDC in a micro-USD
 MAX_TEXT = 30  # of a number: more digits than any amount has
 
 

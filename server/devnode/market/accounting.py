@@ -11,8 +11,7 @@ import orjson
 from server.devnode.clearinghouse import fmt
 from server.devnode.engine.listing import USDC
 from server.devnode.engine.settlement import PERP_FEES, RATE_UNIT, SPOT_FEES
-from server.devnode.engine.transfers import CENT
-from server.devnode.engine.units import number, usd
+from server.devnode.engine.units import CENT, number, usd
 from server.devnode.market.contexts import perp_contexts, spot_contexts
 from server.devnode.market.tape import DAY_MS
 from server.devnode.market.truth import Truth

@@ -13,8 +13,8 @@ from server.devnode.engine.events import LedgerUpdate, Terms
 from server.devnode.engine.listing import USDC
 from server.devnode.engine.settlement import PERP_FEES, RATE_UNIT, settle
 from server.devnode.engine.state import HOUSE, Ground
-from server.devnode.engine.transfers import CENT, deposit, deposit_spot, mint
-from server.devnode.engine.units import exact, floored, truncated, usd
+from server.devnode.engine.transfers import deposit, deposit_spot, mint
+from server.devnode.engine.units import CENT, exact, floored, truncated, usd
 from server.devnode.markets import Markets
 from server.devnode.prices import legal
 

@@ -1,4 +1,6 @@
-"""Any history: money, books, holds and margin hold after every call; a revert and a replay lead back."""
+"""Any history: money, books, holds and margin hold after every call; the events alone lead to the same state;
+a revert and a replay lead back.
+"""
 
 import json
 from typing import Any
@@ -16,8 +18,10 @@ from server.devnode.engine.snapshots import Snapshot
 from server.devnode.engine.units import number
 from server.devnode.prices import legal
 from tests.server.devnode.engine.exchange import ANN, BOB, CAT, NOW, USD, cloid, row
+from tests.server.devnode.engine.reducer import Reducer, check_follows
 
 PEOPLE = (ANN, BOB, CAT)
+BUILDER = "0x" + "b0" * 20
 # Few coins a history, so that its orders meet.
 PLACES = (("BTC", "ETH"), ("BTC", "PURR/USDC"), ("vntl:SPACEX", "xyz:TSLA"), ("ATOM", "@2"), ("BTC",))
 MAKERS = Makers(depth=4, level_usd=500)
@@ -41,10 +45,12 @@ class Histories(RuleBasedStateMachine):
         self.engine = Engine(seed=3, makers=makers)
         self.now = NOW
         self.snapshots: list[tuple[Snapshot, str]] = []
+        self.reducer, self.folded = Reducer(self.engine.listing), 0
         for user in PEOPLE:
             self.engine.credit(user, 5_000 * USD, self.now)
             self.engine.credit_spot(user, "USDC", 2_000 * 10**8)
             self.engine.credit_spot(user, "PURR", 3_000 * 10**5)
+            self.act(user, type="approveBuilderFee", builder=BUILDER, maxFeeRate="0.01%", nonce=1)
             for dex in ("xyz", "vntl"):
                 self.act(user, type="sendAsset", destination=user, sourceDex="", destinationDex=dex,
                          token="USDC", amount="1500", fromSubAccount="", nonce=1)  # fmt: skip
@@ -86,7 +92,8 @@ class Histories(RuleBasedStateMachine):
         """Send one order. If it made the account hold more, there is the margin for it."""
         inst = self.engine.listing.by_coin[coin]
         before, hold = self.held(user, coin)
-        self.act(user, type="order", orders=[order], grouping="na")
+        builder = {"b": BUILDER, "f": 10} if self.engine.ground.state.tx % 3 == 0 else None
+        self.act(user, type="order", orders=[order], grouping="na", builder=builder)
         after, held_back = self.held(user, coin)
         if not inst.is_spot and (abs(after) > abs(before) or held_back > hold):
             ground = self.engine.ground
@@ -148,12 +155,16 @@ class Histories(RuleBasedStateMachine):
             fresh = row(found[0], is_buy, self.px(coin, share), self.sz(coin, usd), tif=tif)
             self.act(user, type="batchModify", modifies=[{"oid": found[1], "order": fresh}])
 
-    @rule(user=users, place=coins, is_buy=st.booleans(), jitter=st.booleans(), reduce=st.booleans())
-    def twap(self, user: str, place: int, is_buy: bool, jitter: bool, reduce: bool) -> None:
+    @rule(user=users, place=coins, is_buy=flags, jitter=flags, reduce=flags, share=shares, stop=shares)
+    def twap(
+        self, user: str, place: int, is_buy: bool, jitter: bool, reduce: bool, share: int, stop: int
+    ) -> None:
         coin = self.coin(place)
         asset = self.engine.listing.by_coin[coin].asset
         order = {"a": asset, "b": is_buy, "s": self.sz(coin, 100), "r": reduce, "m": 5, "t": jitter}
-        self.act(user, type="twapOrder", twap=order)
+        trigger = {"p": self.px(coin, share), "a": share > 0} if share else None
+        details = {"t": trigger, "s": self.px(coin, stop) if stop else None}
+        self.act(user, type="twapOrder", twap=order, details=details)
 
     @precondition(lambda self: self.engine.ground.state.twaps)
     @rule()
@@ -230,10 +241,18 @@ class Histories(RuleBasedStateMachine):
         snapshot, digest = data.draw(st.sampled_from(self.snapshots))
         self.engine.revert(snapshot)
         assert self.engine.digest() == digest
+        self.reducer, self.folded = Reducer(self.engine.listing), 0
 
     @invariant()
     def nothing_is_out_of_order(self) -> None:
         check(self.engine.ground)
+
+    @invariant()
+    def the_events_lead_here(self) -> None:
+        fresh = self.engine.events_since(self.folded)
+        self.reducer.fold(fresh)
+        self.folded += len(fresh)
+        check_follows(self.reducer, self.engine.ground)
 
     @invariant()
     def states_add_up(self) -> None:

@@ -152,6 +152,16 @@ def test_an_agent_expires(hand: Hand) -> None:
     assert late == "Agent valid_until already expired."
 
 
+def test_no_number_in_a_name_is_too_long_to_be_refused(hand: Hand) -> None:
+    name = f"a valid_until {'9' * 5_000}"
+    late = hand.act(ANN, "approveAgent", agentAddress=AGENT, agentName=name, nonce=1)
+    assert late == "Agent valid_until already expired."
+    rate = f"{'9' * 5_000}%"
+    assert hand.act(ANN, "approveBuilderFee", builder=CAT, maxFeeRate=rate, nonce=1) == (
+        "Invalid builder fee rate."
+    )
+
+
 def test_the_unnamed_agent_does_not_show_and_three_have_names(hand: Hand) -> None:
     hand.act(ANN, "approveAgent", agentAddress=AGENT, nonce=1)
     assert hand.engine.extra_agents(ANN) == [] and hand.act(AGENT, "noop") == {"type": "default"}

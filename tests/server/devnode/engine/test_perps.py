@@ -1,16 +1,12 @@
-"""Positions: the arithmetic of fills, margin and its refusals, isolated pockets, funding, liquidation."""
-
-import json
+"""Positions: the arithmetic of fills, margin and its refusals, isolated pockets, funding."""
 
 import pytest
 
-from server.devnode.clearinghouse import render
 from server.devnode.engine.account import Holding
 from server.devnode.engine.funding import HOUR_MS, rate
 from server.devnode.engine.invariants import check
 from server.devnode.engine.perp_trade import direction, traded
-from server.devnode.engine.state import LIQUIDATOR
-from tests.server.devnode.engine.exchange import ANN, BOB, BTC, CAT, SPACEX, USD, Hand
+from tests.server.devnode.engine.exchange import ANN, BOB, BTC, SPACEX, USD, Hand
 
 
 def test_reducing_truncates_the_entry_as_recorded() -> None:
@@ -97,6 +93,14 @@ def test_a_resting_order_that_cannot_be_afforded_any_more_is_cancelled_when_it_i
     assert hand.statuses(BOB)[-1] == "marginCanceled" and hand.szi(BOB) == 0
 
 
+def test_who_never_traded_has_the_leverage_that_the_market_allows() -> None:
+    """Not cross where a market is isolated only."""
+    hand = Hand()
+    for user in (ANN, "0x" + "77" * 20):
+        data = hand.engine.active_asset_data(user, "vntl:SPACEX")
+        assert data is not None and data["leverage"]["type"] == "isolated"
+
+
 def test_rates() -> None:
     assert rate(972_400, 972_400) == 125_000  # 0.0000125, the rate in most recorded rows
     assert rate(990_000, 972_400) > 125_000 > rate(950_000, 972_400)
@@ -121,77 +125,3 @@ def test_funding_is_paid_by_the_hour_and_conserved() -> None:
     hand.advance(3 * HOUR_MS)
     assert len(hand.engine.fundings(BOB)) == 4
     check(hand.engine.ground)
-
-
-def long(hand: Hand, sz: str = "1") -> None:
-    hand.sell(ANN, "97240", sz)
-    hand.buy(BOB, "97240", sz)
-    assert hand.szi(BOB) > 0
-
-
-def test_below_the_maintenance_margin_the_position_is_sold() -> None:
-    hand = Hand()
-    long(hand)
-    hand.buy(CAT, "88300", "0.5")
-    hand.buy(BOB, "80000", "0.0002")
-    hand.mark("BTC", "88340")  # value just below 1/80 of the notional
-    assert hand.szi(BOB) == 50_000 and hand.engine.open_orders(BOB) == []
-    fill = hand.engine.fills(BOB)[0]
-    assert fill["liquidation"] == {"liquidatedUser": BOB, "markPx": "88340.0", "method": "market"}
-    assert hand.engine.ledger_updates(BOB)[-1]["delta"]["type"] == "liquidation"
-    assert "liquidatedCanceled" in hand.statuses(BOB)
-    check(hand.engine.ground)
-
-
-def test_a_large_position_goes_in_two_steps() -> None:
-    hand = Hand(usd=30_000)
-    hand.sell(ANN, "97240", "3")
-    hand.buy(BOB, "97240", "3")
-    hand.buy(CAT, "88300", "2")
-    hand.mark("BTC", "88340")
-    assert hand.szi(BOB) == 240_000
-    hand.advance(29_000)
-    assert hand.szi(BOB) == 240_000
-
-
-def test_far_below_it_the_liquidator_takes_over() -> None:
-    hand = Hand()
-    long(hand)
-    hand.mark("BTC", "87900")
-    assert hand.szi(BOB) == 0 and hand.szi(LIQUIDATOR) == 100_000
-    assert hand.engine.core(BOB).cross_raw == 0
-    fill = hand.engine.fills(BOB)[0]
-    assert (fill["dir"], fill["fee"]) == ("Liquidated Cross Long", "0.0")
-    assert fill["liquidation"]["method"] == "backstop"
-    check(hand.engine.ground)
-
-
-def test_what_a_bankrupt_account_owes_insurance_pays() -> None:
-    hand = Hand()
-    long(hand)
-    hand.mark("BTC", "80000")
-    assert hand.engine.core(BOB).cross_raw == 0
-    check(hand.engine.ground)
-
-
-def test_an_isolated_position_falls_alone() -> None:
-    hand = Hand()
-    hand.act(BOB, "updateLeverage", asset=BTC, isCross=False, leverage=20)
-    long(hand, "0.1")
-    cross = hand.engine.core(BOB).cross_raw
-    hand.mark("BTC", "92000")
-    assert hand.szi(BOB) == 0 and hand.engine.core(BOB).cross_raw == cross
-    assert hand.engine.fills(BOB)[0]["dir"] == "Liquidated Isolated Long"
-    assert hand.engine.ledger_updates(BOB)[-1]["delta"]["leverageType"] == "Isolated"
-    check(hand.engine.ground)
-
-
-def test_the_printed_liquidation_price_is_where_it_happens() -> None:
-    hand = Hand()
-    long(hand)
-    state = json.loads(render(hand.engine.core(BOB), hand.engine.marks(), hand.now))
-    px = float(state["assetPositions"][0]["position"]["liquidationPx"])
-    hand.mark("BTC", str(int(px) + 1))
-    assert "liquidation" not in [row["delta"]["type"] for row in hand.engine.ledger_updates(BOB)]
-    hand.mark("BTC", str(int(px)))
-    assert "liquidation" in [row["delta"]["type"] for row in hand.engine.ledger_updates(BOB)]

@@ -35,7 +35,7 @@ def test_nobody_is_below_the_maintenance_after_a_block(seed: int) -> None:
                     continue
                 skipped += 1
                 whole = cross(pool, state.marks, engine.ground.instruments)
-                assert whole.value >= whole.maintenance or pool.cooldown
+                assert whole.value >= whole.maintenance
                 for asset, holding in pool.holdings.items():
                     if holding.raw is not None:
                         mark = state.marks[asset]

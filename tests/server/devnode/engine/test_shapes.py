@@ -57,6 +57,9 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "twap": st.fixed_dictionaries(
         {"a": assets, "b": st.booleans(), "s": texts, "r": st.booleans(), "m": naturals, "t": st.booleans()}
     ),
+    "details": st.sampled_from(
+        (None, {"t": {"p": "97300", "a": True}, "s": "90000"}, {"s": ""}, {"t": None})
+    ),
     "a": assets,
     "t": naturals,
     "asset": assets,

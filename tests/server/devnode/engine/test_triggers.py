@@ -81,6 +81,63 @@ def test_children_of_a_filled_parent_wait_for_their_price_at_once(hand: Hand) ->
     assert [*statuses[0]] == ["filled"] and statuses[1] == "waitingForTrigger"
 
 
+def test_children_of_a_parent_that_was_filled_in_part_and_ended_are_gone(hand: Hand) -> None:
+    entry = row(BTC, True, "99000", "0.2", tif="Ioc")
+    status, child = hand.orders(BOB, entry, stop("96500"), grouping="normalTpsl")
+    assert status["filled"]["totalSz"] == "0.1"
+    assert child == {"error": "Order was never placed, already canceled, or filled. asset=0"}
+    assert hand.engine.open_orders(BOB) == [] and hand.statuses(BOB)[-2:] == ["canceled", "canceled"]
+
+
+def test_children_of_a_parent_that_ends_for_want_of_margin_are_placed_as_if_it_were_filled() -> None:
+    hand = Hand()
+    hand.sell(ANN, "97240", "1")
+    hand.sell(CAT, "100000", "1")
+    entry = row(BTC, True, "100000", "2")
+    status, child = hand.orders(BOB, entry, stop("96500"), grouping="normalTpsl")
+    assert status["filled"]["totalSz"] == "1.0" and child == "waitingForTrigger"
+    assert "marginCanceled" in hand.statuses(BOB)
+    assert [order["triggerPx"] for order in hand.engine.open_orders(BOB)] == ["96500.0"]
+
+
+def test_a_child_that_was_modified_goes_with_its_parent(hand: Hand) -> None:
+    entry = row(BTC, True, "97000", "0.02", cloid=cloid(1))
+    orders = entry, stop("96500", cloid=cloid(2)), take("98500")
+    hand.orders(BOB, *orders, grouping="normalTpsl")
+    change = {"oid": cloid(2), "order": stop("96400", cloid=cloid(3))}
+    assert hand.act(BOB, "batchModify", modifies=[change])["data"]["statuses"] == ["waitingForFill"]
+    (parent,) = hand.engine.open_orders(BOB)
+    assert [child["triggerPx"] for child in parent["children"]] == ["96400.0", "98500.0"]
+    hand.act(BOB, "modify", oid=cloid(1), order=row(BTC, True, "97100", "0.02"))
+    (parent,) = hand.engine.open_orders(BOB)
+    assert [child["triggerPx"] for child in parent["children"]] == ["96400.0", "98500.0"]
+    hand.sell(ANN, "97100", "0.02")
+    assert {order["triggerPx"] for order in hand.engine.open_orders(BOB)} == {"96400.0", "98500.0"}
+    hand.mark("BTC", "96400")
+    assert hand.engine.open_orders(BOB) == [] and "siblingFilledCanceled" in hand.statuses(BOB)
+
+
+def test_a_child_that_is_cancelled_or_refused_a_change_does_not_show_any_more(hand: Hand) -> None:
+    orders = row(BTC, True, "97000", "0.02"), stop("96500", cloid=cloid(2)), take("98500")
+    hand.orders(BOB, *orders, grouping="normalTpsl")
+    hand.act(BOB, "cancelByCloid", cancels=[{"asset": BTC, "cloid": cloid(2)}])
+    (parent,) = hand.engine.open_orders(BOB)
+    (child,) = parent["children"]
+    change = {"oid": child["oid"], "order": take("98500.55")}
+    (status,) = hand.act(BOB, "batchModify", modifies=[change])["data"]["statuses"]
+    assert status["error"].endswith("Price must be divisible by tick size. asset=0")
+    (parent,) = hand.engine.open_orders(BOB)
+    assert parent["children"] == []
+
+
+def test_a_refused_modify_of_a_parent_ends_its_children(hand: Hand) -> None:
+    entry = row(BTC, True, "97000", "0.02", cloid=cloid(1))
+    hand.orders(BOB, entry, stop("96500"), grouping="normalTpsl")
+    assert isinstance(hand.act(BOB, "modify", oid=cloid(1), order=row(BTC, True, "97000", "0.00001")), str)
+    assert hand.engine.ground.state.accounts[BOB].orders == {}
+    assert hand.statuses(BOB)[-2:] == ["minTradeNtlRejected", "canceled"]
+
+
 def test_children_end_with_their_parent(hand: Hand) -> None:
     entry = row(BTC, True, "97000", "0.02")
     status, _ = hand.orders(BOB, entry, stop("96500"), grouping="normalTpsl")
@@ -104,6 +161,14 @@ def test_modify_is_a_cancel_and_a_new_order(hand: Hand) -> None:
     assert hand.act(ANN, "modify", oid=old, order=fresh) == "Cannot modify canceled or filled order"
     by_cloid = hand.act(ANN, "batchModify", modifies=[{"oid": cloid(2), "order": fresh}] * 2)
     assert by_cloid["type"] == "order" and [[*s] for s in by_cloid["data"]["statuses"]] == [["resting"]] * 2
+
+
+def test_a_batch_of_modifies_is_refused_as_a_whole_for_what_its_text_alone_refuses(hand: Hand) -> None:
+    hand.buy(ANN, "95000", "0.01", cloid=cloid(1))
+    good = {"oid": cloid(1), "order": row(BTC, True, "95100", "0.02")}
+    bad = {"oid": cloid(1), "order": row(BTC, True, "95100", "0")}
+    assert hand.act(ANN, "batchModify", modifies=[good, bad]) == "Order has zero size. asset=0"
+    assert [order["limitPx"] for order in hand.engine.open_orders(ANN)] == ["95000.0"]
 
 
 def test_a_modify_whose_new_order_is_refused_leaves_nothing(hand: Hand) -> None:

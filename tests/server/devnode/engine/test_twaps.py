@@ -57,6 +57,39 @@ def test_refusals(hand: Hand, fields: dict[str, object], text: str) -> None:
     assert hand.act(ANN, "twapOrder", twap=fields)["data"] == {"status": {"error": text}}
 
 
+@pytest.mark.parametrize(
+    ("px", "above", "short_of_it"), [("97500", True, "97499"), ("97000", False, "97001")]
+)
+def test_a_twap_waits_for_its_trigger(hand: Hand, px: str, above: bool, short_of_it: str) -> None:
+    details = {"t": {"p": px, "a": above}, "s": None}
+    answer = hand.act(ANN, "twapOrder", twap=twap(), details=details)
+    assert answer["data"] == {"status": {"running": {"twapId": 1}}}
+    hand.mark("BTC", short_of_it)
+    ((_, state),) = hand.engine.twap_states(ANN)
+    assert state["trigger"] == {"px": f"{px}.0", "above": above} and hand.szi(ANN) == 0
+    hand.mark("BTC", px)
+    assert hand.szi(ANN) == 100
+    told = [row["status"]["status"] for row in hand.engine.twap_history(ANN)]
+    assert told == ["activated", "waitingForTrigger"]
+
+
+@pytest.mark.parametrize(("stop", "short_of_it"), [("97500", "97499"), ("97000", "97001")])
+def test_a_twap_ends_at_its_stop_price(hand: Hand, stop: str, short_of_it: str) -> None:
+    hand.act(ANN, "twapOrder", twap=twap(), details={"t": None, "s": stop})
+    hand.mark("BTC", short_of_it)
+    ((_, state),) = hand.engine.twap_states(ANN)
+    assert state["stopPx"] == f"{stop}.0" and hand.szi(ANN) == 100
+    hand.engine.set_mark("BTC", stop, hand.now)
+    hand.advance(30_000)
+    assert hand.engine.twap_states(ANN) == [] and hand.szi(ANN) == 100
+    assert hand.engine.twap_history(ANN)[0]["status"] == {"status": "stopped"}
+
+
+@pytest.mark.parametrize("details", [{"t": {"p": "0", "a": True}}, {"s": "x"}, {"s": "97000.55"}])
+def test_a_twap_s_prices_are_prices(hand: Hand, details: Row) -> None:
+    assert hand.act(ANN, "twapOrder", twap=twap(), details=details) == "Order has invalid price. asset=0"
+
+
 def test_a_twap_is_cancelled_once(hand: Hand) -> None:
     hand.act(ANN, "twapOrder", twap=twap())
     assert hand.act(ANN, "twapCancel", a=BTC, t=1)["data"] == {"status": "success"}
