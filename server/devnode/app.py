@@ -20,6 +20,7 @@ from server.devnode.dev import Dev
 from server.devnode.faults import Faults, Stage, Verdict
 from server.devnode.info import MALFORMED, RATE_LIMITED, Answer, InfoRequest, decode, parse
 from server.devnode.limits import Ledger, exchange_weight, info_weight
+from server.devnode.seen import Seen
 from server.devnode.stats import Stats
 from server.devnode.stream import Streams, client_ip, gone, lasts
 from server.devnode.subscriptions import Post, post_answer
@@ -122,6 +123,7 @@ class App:
     stats: Stats
     faults: Faults
     dev: Dev
+    seen: Seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = "/" + scope["path"].strip("/")  # clients with a slash at the end of their base URL send //info
@@ -145,13 +147,14 @@ class App:
             if refusal is not None:
                 return refusal
             content = await _read(receive, _SAVED_BYTES)
-            if content is None:
-                return _TOO_LARGE
+            if not isinstance(content, bytes):
+                return content
             return await self.dev.answer(scope["method"], path.removeprefix("/dev/"), content)
         if path not in ("/info", "/exchange"):
             return _EMPTY
         if scope["method"] != "POST":
             return _NOT_ALLOWED
+        self.seen.heads.add(path)
         if self.faults.cuts_here(Stage.HEAD, path):
             await _cut(scope, receive)
             return None
@@ -160,8 +163,9 @@ class App:
             await _cut(scope, receive)
             return None
         body = await _read(receive)
-        if body is None:
-            return _TOO_LARGE
+        if not isinstance(body, bytes):
+            return body
+        self.seen.request(path, body, _now())
         content_type = None
         for name, value in scope["headers"]:
             if name == b"content-type":
@@ -203,15 +207,17 @@ class App:
         return answer
 
 
-async def _read(receive: Receive, most: int = _BODY_BYTES) -> bytes | None:
-    """The whole body, or None when it is too large. Of a client that goes away, what there was."""
+async def _read(receive: Receive, most: int = _BODY_BYTES) -> bytes | Answer | None:
+    """The whole body; the answer to one that is too large; None if the client left before its end."""
     parts, size = [], 0
     while True:
         message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         part = message.get("body", b"")
         size += len(part)
         if size > most:
-            return None
+            return _TOO_LARGE
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

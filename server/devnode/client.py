@@ -73,6 +73,10 @@ class DevnodeClient:
         """Time, faults in force, and under `stats` what was asked and sent since the start."""
         return dict(self._json("GET", "/dev/status"))
 
+    def requests(self) -> list[dict[str, Any]]:
+        """The newest requests as they came: `path`, `type`, `body`, and `at` in seconds of its event loop."""
+        return list(self._json("GET", "/dev/requests"))
+
     def info(self, type: str, **fields: object) -> Any:
         """What the exchange says: one `/info` request, which meets the faults. Raises `ControlError`."""
         body = json.dumps({"type": type, **fields}).encode()
@@ -151,6 +155,12 @@ class DevnodeClient:
     def hang_up_idle(self) -> int:
         return int(self.call("hang_up_idle"))
 
+    def close_sockets(self, code: int = 1000, reason: str = "") -> int:
+        return int(self.call("close_sockets", code=code, reason=reason))
+
+    def say(self, frame: str) -> int:
+        return int(self.call("say", frame=frame))
+
     def refuse_connections(self, seconds: float | None = None) -> None:
         self.call("refuse_connections", seconds=seconds)
 
@@ -209,6 +219,7 @@ class FaultsClient:
         path: str | None = None,
         type: str | None = None,
         user: str | None = None,
+        dex: str | None = None,
         content_type: str | None = None,
     ) -> None:
         text = body.decode() if isinstance(body, bytes) else body
@@ -220,6 +231,7 @@ class FaultsClient:
             path=path,
             type=type,
             user=user,
+            dex=dex,
             content_type=content_type,
         )
 
@@ -237,8 +249,9 @@ class FaultsClient:
         path: str | None = None,
         type: str | None = None,
         user: str | None = None,
+        dex: str | None = None,
     ) -> None:
-        self._call("hang", times=times, path=path, type=type, user=user)
+        self._call("hang", times=times, path=path, type=type, user=user, dex=dex)
 
     def latency(
         self,
@@ -248,8 +261,9 @@ class FaultsClient:
         path: str | None = None,
         type: str | None = None,
         user: str | None = None,
+        dex: str | None = None,
     ) -> None:
-        self._call("latency", seconds=seconds, times=times, path=path, type=type, user=user)
+        self._call("latency", seconds=seconds, times=times, path=path, type=type, user=user, dex=dex)
 
     def cut(
         self,
@@ -259,9 +273,10 @@ class FaultsClient:
         times: float | None = 1,
         type: str | None = None,
         user: str | None = None,
+        dex: str | None = None,
     ) -> None:
         """`stage` is "connected", "head", "body", "read", "done" or "answer"."""
-        self._call("cut", stage=stage, path=path, times=times, type=type, user=user)
+        self._call("cut", stage=stage, path=path, times=times, type=type, user=user, dex=dex)
 
     def cut_writes(self, stage: str, times: float | None = 1) -> None:
         self._call("cut_writes", stage=stage, times=times)

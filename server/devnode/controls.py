@@ -185,7 +185,7 @@ class Controls:
         return self.source
 
     def _changed(self, quietly: bool) -> None:
-        self.clock.advance(1)
+        self.clock.next_ms()
         self._tell(quietly)
 
     def _tell(self, quietly: bool) -> None:

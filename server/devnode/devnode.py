@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from websockets.exceptions import ProtocolError
+from websockets.frames import Close
 
 from server.devnode import controls, faults
 from server.devnode.abilities import Source
@@ -24,14 +26,19 @@ from server.devnode.feeds import Feeds, Script, States
 from server.devnode.limits import Ledger, Limits
 from server.devnode.market import Channels, Exchange
 from server.devnode.recorded import Recorded
+from server.devnode.seen import Seen
 from server.devnode.stats import Stats
-from server.devnode.stream import Streams
+from server.devnode.stream import Stream, Streams
 from server.devnode.subscriptions import Offer
 from server.devnode.transport import HttpProtocol, WebSocketProtocol, protocols
 
-VERBS = ("drop_sockets", "abort", "hang_up_idle", "refuse_connections", "accept_connections")
+VERBS = (
+    "drop_sockets", "close_sockets", "say", "abort", "hang_up_idle", "refuse_connections",
+    "accept_connections",
+)  # fmt: skip
 """What is done to the sockets themselves, also over HTTP."""
 
+REASON_BYTES = 123  # of a control frame's 125, two are the code: RFC 6455, 5.5
 _STOP_S = 1.0  # how long clients are given to close; afterwards they are cut off
 
 
@@ -67,6 +74,7 @@ class Devnode(Controls):
         cadences: Mapping[str, float] | None = None,
     ) -> None:
         self.stats = Stats()
+        self.seen = Seen()
         self.limits = limits
         told = Clock(clock, start_ms=time_ms)
         if paused:
@@ -99,8 +107,8 @@ class Devnode(Controls):
         self._tick_s = tick_s
         ledger = Ledger(limits)
         api = Api(source, ledger, self.stats, self.now_ms)
-        streams = Streams(feeds, ledger, self.stats, offer, api.post, wrong)
-        self.app = App(api, streams, self.stats, wrong, self._dev())
+        self._streams = Streams(feeds, ledger, self.stats, offer, api.post, wrong, self.seen)
+        self.app = App(api, self._streams, self.stats, wrong, self._dev(), self.seen)
         self._server: EmbeddedServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.port = 0
@@ -128,7 +136,7 @@ class Devnode(Controls):
         """Bind and serve. Returns the port. Raises `OSError` when the address cannot be had."""
         if self._server is not None:
             raise RuntimeError("this devnode is already serving")
-        http, ws = protocols(self.faults)
+        http, ws = protocols(self.faults, self.seen)
         config = uvicorn.Config(
             self.app,
             host=host,
@@ -177,6 +185,31 @@ class Devnode(Controls):
         sockets = [one for one in self._connections() if isinstance(one, WebSocketProtocol)]
         self.stats.dropped["fault"] += len(sockets)
         return self._cut(sockets)
+
+    def close_sockets(self, code: int = 1000, reason: str = "") -> int:
+        """Say goodbye over every websocket, as a server that restarts. Returns how many there were."""
+        try:
+            Close(code, reason).check()
+        except ProtocolError:
+            raise ValueError(f"{code} is no code to close with") from None
+        if len(reason.encode()) > REASON_BYTES:
+            raise ValueError(f"the reason is longer than {REASON_BYTES} bytes")
+        return self._to_all(lambda stream: stream.close(code, reason))
+
+    def say(self, frame: str) -> int:
+        """Send this over every websocket, whatever it is. Returns how many there are."""
+        return self._to_all(lambda stream: stream.put(frame))
+
+    @property
+    def sockets(self) -> int:
+        """How many websockets are open."""
+        return len(self._streams.opened)
+
+    def _to_all(self, do: Callable[[Stream], None]) -> int:
+        streams = list(self._streams.opened)
+        for stream in streams:
+            do(stream)
+        return len(streams)
 
     def abort(self) -> int:
         """Cut every connection there is, but those of the controls."""
@@ -229,8 +262,12 @@ class Devnode(Controls):
     def _dev(self) -> Dev:
         verbs = [getattr(self, name) for name in (*controls.VERBS, *VERBS)]
         verbs += [getattr(self.faults, name) for name in faults.VERBS]
-        # A JSON list that `--track @FILE` reads.
-        return Dev(verbs, {"status": self.status, "accounts": lambda: list(self.addresses)})
+        looks: dict[str, Callable[[], object]] = {
+            "status": self.status,
+            "accounts": lambda: list(self.addresses),  # a JSON list that `--track @FILE` reads
+            "requests": self.seen.told,
+        }
+        return Dev(verbs, looks)
 
     def status(self) -> dict[str, Any]:
         """How it stands: time, faults in force, and what was asked and sent since the start."""

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
-import orjson
-
 from server.devnode.info import JSON, Answer, address
+from server.devnode.seen import type_and_dex
 from server.devnode.subscriptions import Subscription
 
 OLDEST_KEPT = 2000  # channels whose first frame is remembered, to be repeated as a stale one
@@ -67,9 +66,10 @@ class _Rule:
     path: str | None = None
     type: str | None = None
     user: str | None = None
+    dex: str | None = None
 
     def __str__(self) -> str:
-        given = (("path", self.path), ("type", self.type), ("user", self.user))
+        given = (("path", self.path), ("type", self.type), ("user", self.user), ("dex", self.dex))
         where = "".join(f" {name}={value}" for name, value in given if value is not None)
         return self.text + where + ("" if self.times == math.inf else f", {self.times:g} more")
 
@@ -126,26 +126,28 @@ class Faults:
         path: str | None = None,
         type: str | None = None,
         user: str | None = None,
+        dex: str | None = None,
         content_type: str | None = None,
     ) -> None:
         """Answer the next requests that fit with this, before they have any effect.
 
         Without a body it is the exchange's own of that status. `path` may be "/info", "/exchange", or "/ws"
         for handshakes; without one it fits the first two, also where they come as posts over a websocket.
+        `dex` is that of a read, "" the main one, whether it was named or left out.
         """
         if not 200 <= status <= 599:
             raise ValueError(f"status {status} is not from 200 to 599")
         page = status > 500 and body is None
         content = (_PAGE % status if page else b"null") if body is None else _bytes(body, "utf-8")
         answer = Answer(status, content, content_type or ("text/html" if page else JSON))
-        self._ask(f"answer {status}", Verdict(answer=answer), times, path, type, user)
+        self._ask(f"answer {status}", Verdict(answer=answer), times, path, type, user, dex)
 
     def answer_429(self, times: float | None = math.inf) -> None:
         self.answer(429, times=times)
 
     def answer_raw(self, raw: str | bytes, *, path: str | None = None, times: float | None = 1) -> None:
         """Answer with these bytes, which need not be HTTP, and hang up. A str has a character per byte."""
-        self._ask("answer raw bytes", Verdict(raw=_bytes(raw, "latin-1")), times, path, None, None)
+        self._ask("answer raw bytes", Verdict(raw=_bytes(raw, "latin-1")), times, path)
 
     def hang(
         self,
@@ -154,9 +156,10 @@ class Faults:
         path: str | None = None,
         type: str | None = None,
         user: str | None = None,
+        dex: str | None = None,
     ) -> None:
         """Read requests that fit, and neither heed nor answer them."""
-        self._ask("hang", Verdict(hang=True), times, path, type, user)
+        self._ask("hang", Verdict(hang=True), times, path, type, user, dex)
 
     def latency(
         self,
@@ -166,16 +169,20 @@ class Faults:
         path: str | None = None,
         type: str | None = None,
         user: str | None = None,
+        dex: str | None = None,
     ) -> None:
         """Answers are made at once and arrive this late. The last one set for the same requests counts."""
         _check_seconds(seconds)
         self._requests = [
             rule
             for rule in self._requests
-            if not (_is_latency(rule) and (rule.path, rule.type, rule.user) == (path, type, _user(user)))
+            if not (
+                _is_latency(rule)
+                and (rule.path, rule.type, rule.user, rule.dex) == (path, type, _user(user), dex)
+            )
         ]
         if seconds:
-            self._ask(f"latency {seconds:g} s", Verdict(latency_s=seconds), times, path, type, user)
+            self._ask(f"latency {seconds:g} s", Verdict(latency_s=seconds), times, path, type, user, dex)
 
     def cut(
         self,
@@ -185,20 +192,21 @@ class Faults:
         times: float | None = 1,
         type: str | None = None,
         user: str | None = None,
+        dex: str | None = None,
     ) -> None:
         """Drop the connection of the next requests at this point.
 
-        At "connected" that is of any new connection; up to "body" nobody knows a type or a user yet.
+        At "connected" that is of any new connection; up to "body" nobody knows a type, a user or a dex yet.
         """
         try:
             stage = Stage(stage)
         except ValueError:
             stages = ", ".join(one.value for one in Stage)
             raise ValueError(f"no stage {str(stage)[:40]!r}, there are {stages}") from None
-        if stage in _UNREAD and (type is not None or user is not None):
-            raise ValueError(f"at stage {stage.value!r} nobody knows a type or a user yet")
+        if stage in _UNREAD and (type, user, dex) != (None, None, None):
+            raise ValueError(f"at stage {stage.value!r} nobody knows a type, a user or a dex yet")
         path = None if stage is Stage.CONNECTED else path
-        self._ask(f"cut when {stage.value}", Verdict(cut=stage), times, path, type, user)
+        self._ask(f"cut when {stage.value}", Verdict(cut=stage), times, path, type, user, dex)
 
     def cut_writes(self, stage: Stage | str, times: float | None = 1) -> None:
         """`cut` the next writes."""
@@ -210,12 +218,13 @@ class Faults:
         verdict: Verdict,
         times: float | None,
         path: str | None,
-        type: str | None,
-        user: str | None,
+        type: str | None = None,
+        user: str | None = None,
+        dex: str | None = None,
     ) -> None:
         if path not in (None, "/info", "/exchange", "/ws"):
             raise ValueError(f"path {str(path)[:40]!r} is none of /info, /exchange, /ws")
-        self._requests.append(_RequestRule(text, _times(times), path, type, _user(user), verdict))
+        self._requests.append(_RequestRule(text, _times(times), path, type, _user(user), dex, verdict))
 
     def cuts_here(self, stage: Stage, path: str | None = None) -> bool:
         """Whether to cut a request of which nothing is known but its path. Counts."""
@@ -230,7 +239,7 @@ class Faults:
         """What to do to a request that was read; None if nothing is wrong. Counts."""
         if not self._requests:
             return None
-        kind, content, found = _type_of(path, body), body.lower(), Verdict()
+        (kind, dex), content, found = type_and_dex(path, body), body.lower(), Verdict()
         late = other = False
         for rule in list(self._requests):
             verdict = rule.verdict
@@ -239,6 +248,7 @@ class Faults:
                 verdict.cut not in _UNREAD
                 and (rule.path == path or (rule.path is None and path != "/ws"))
                 and rule.type in (None, kind)
+                and rule.dex in (None, dex)
                 and (rule.user is None or rule.user.encode() in content)
             )
             if fits and _is_latency(rule) and not late:
@@ -300,7 +310,7 @@ class Faults:
         self, what: str, times: float | None, user: str | None, channel: str | None, seconds: float = 0.0
     ) -> None:
         text = f"{what} pushes" + (f" by {seconds:g} s" if seconds else "")
-        rule = _PushRule(text, _times(times), None, channel, _user(user), what, seconds)
+        rule = _PushRule(text, _times(times), None, channel, _user(user), what=what, seconds=seconds)
         self._pushes.append(rule)
 
     def push(self, to: object, subscription: Subscription, frame: str) -> Sequence[tuple[float, str]]:
@@ -430,16 +440,6 @@ class Faults:
 
 def _is_latency(rule: _RequestRule) -> bool:
     return rule.verdict is not None and rule.verdict.latency_s > 0
-
-
-def _type_of(path: str, body: bytes) -> str:
-    """The type of an `/info` request or of the action in a write; "" for what has none."""
-    try:
-        fields = orjson.loads(body)
-        kind = (fields["action"] if path == "/exchange" else fields)["type"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-    return kind if isinstance(kind, str) else ""
 
 
 def _bytes(value: str | bytes, encoding: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -18,6 +18,7 @@ from server.devnode.faults import Faults, Stage
 from server.devnode.feeds import Feeds
 from server.devnode.info import RATE_LIMITED, Answer
 from server.devnode.limits import Ledger
+from server.devnode.seen import Seen
 from server.devnode.stats import Stats
 from server.devnode.subscriptions import (
     PONG,
@@ -55,6 +56,7 @@ class Stream:
         self._frames: deque[str] = deque()
         self._chars = 0
         self._ended = False
+        self._goodbye: tuple[int, str] | None = None
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
@@ -70,6 +72,11 @@ class Stream:
         self._filled.set()
         if self._chars > BACKLOG_CHARS:
             self._drained.clear()
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye after what waits to be sent."""
+        self._goodbye = code, reason
+        self._filled.set()
 
     def drop(self, why: str) -> None:
         """Cut the connection. Its reader learns of it as a disconnect."""
@@ -104,6 +111,10 @@ class Stream:
                     self._chars -= len(frame)
                     if self._chars <= BACKLOG_CHARS:
                         self._drained.set()
+                if self._goodbye is not None:
+                    code, reason = self._goodbye
+                    await send({"type": "websocket.close", "code": code, "reason": reason})
+                    return
                 if not self._ended:
                     self._filled.clear()
         except (OSError, RuntimeError):
@@ -128,10 +139,13 @@ class Streams:
     offer: Offer
     post: Callable[[str, Post, Answer | None], str]  # (client address, request, answer if given) -> frame
     faults: Faults
+    seen: Seen
+    opened: dict[Stream, None] = field(default_factory=dict)  # in the order in which they were
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one websocket, from its handshake to its end."""
         await receive()  # websocket.connect
+        self.seen.dials.add(_now())
         ip = client_ip(scope)
         abort: Callable[[], None] = scope["extensions"].get("devnode.abort", {}).get("abort", _nothing)
         if not await self._welcomes(receive, send, abort):
@@ -146,6 +160,7 @@ class Streams:
         try:
             await send({"type": "websocket.accept"})
             self.stats.connections += 1
+            self.opened[stream] = None
             if self.faults.flapping_s is not None:
                 asyncio.get_running_loop().call_later(self.faults.flapping_s, stream.drop, "fault")
             writer = asyncio.create_task(stream.write(send), name=f"devnode-ws-writer-{ip}")
@@ -154,6 +169,7 @@ class Streams:
                 self._handle(stream, text if text is not None else event["bytes"].decode(errors="replace"))
                 await stream.room()
         finally:
+            self.opened.pop(stream, None)
             self._release(stream)
             if writer is not None:
                 writer.cancel()
@@ -179,6 +195,7 @@ class Streams:
         return False
 
     def _handle(self, stream: Stream, raw: str) -> None:
+        self.seen.message(raw)
         if self.faults.mute:
             return
         refusal = self.ledger.message(stream.ip, _now())

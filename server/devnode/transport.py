@@ -8,8 +8,10 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.protocol import State
 
 from server.devnode.faults import Faults, Stage
+from server.devnode.seen import Seen
 
 DEV = "/dev/"
 
@@ -18,9 +20,11 @@ class HttpProtocol(HttpToolsProtocol):
     """Hands the application its transport, to write bytes that are no answer, to close or to cut."""
 
     faults: Faults
+    seen: Seen
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.seen.connections += 1
         if self.faults.cuts_here(Stage.CONNECTED):
             transport.abort()
 
@@ -58,6 +62,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return
         super().handle_ping()
 
+    def shutdown(self) -> None:
+        if self.conn.state is State.CLOSING:  # a goodbye that found no answer
+            self.transport.abort()
+            return
+        super().shutdown()
+
     def handle_close(self, event: Frame) -> None:
         if (self.faults.mute or self.faults.ignores_close) and not self.close_sent:
             self.conn.data_to_send()
@@ -65,8 +75,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_close(event)
 
 
-def protocols(faults: Faults) -> tuple[type[HttpProtocol], type[WebSocketProtocol]]:
-    """The two classes, bound to the faults of one devnode."""
-    http = type("HttpProtocol", (HttpProtocol,), {"faults": faults})
+def protocols(faults: Faults, seen: Seen) -> tuple[type[HttpProtocol], type[WebSocketProtocol]]:
+    """The two classes, bound to the faults of one devnode and to its record."""
+    http = type("HttpProtocol", (HttpProtocol,), {"faults": faults, "seen": seen})
     ws = type("WebSocketProtocol", (WebSocketProtocol,), {"faults": faults})
     return http, ws

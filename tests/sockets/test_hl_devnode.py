@@ -95,6 +95,7 @@ def test_faults_are_set_counted_and_healed(node: DevnodeClient) -> None:
     node.faults.heal()
     assert node.status()["faults"] == []
     assert node.status()["stats"]["info"]["meta"] == 6
+    assert [one["body"] for one in node.requests()] == ['{"type": "meta"}'] * 6
 
 
 def test_every_fault_can_be_set_from_here(node: DevnodeClient) -> None:
@@ -112,6 +113,8 @@ def test_sockets_are_pushed_to_and_dropped_and_the_door_is_shut(node: DevnodeCli
         socket.send(json.dumps({"method": "subscribe", "subscription": {"type": "allMids"}}))
         assert json.loads(socket.recv(5))["channel"] == "subscriptionResponse"
         before = socket.recv(5)
+        assert node.say("anything") == 1
+        assert socket.recv(5) == "anything"
         node.step()
         assert socket.recv(5) != before
         node.stale_push()

@@ -209,6 +209,34 @@ async def test_sockets_are_dropped_without_a_goodbye(devnode: Start, connect: Co
     await connect(node)
 
 
+async def test_sockets_are_told_goodbye(devnode: Start, connect: Connect) -> None:
+    node = await devnode()
+    clients = [await connect(node) for _ in range(2)]
+    await clients[0].subscribe(type="allMids")
+    assert node.close_sockets(1012, "restarting") == 2
+    with pytest.raises(websockets.ConnectionClosed):
+        while True:
+            await clients[0].receive()
+    for client in clients:
+        await client.connection.wait_closed()
+        assert (client.connection.close_code, client.connection.close_reason) == (1012, "restarting")
+    assert (node.sockets, node.stats.dropped.total()) == (0, 0)
+    assert (await (await connect(node)).ask({"method": "ping"})) == {"channel": "pong"}
+    for code, reason in ((1005, ""), (12, ""), (1000, "é" * 62)):
+        with pytest.raises(ValueError, match=r"no code to close with|123 bytes"):
+            node.close_sockets(code, reason)
+    assert node.sockets == 1
+
+
+async def test_anything_is_said_over_every_socket(devnode: Start, connect: Connect) -> None:
+    node = await devnode()
+    assert node.say("nobody") == 0
+    clients = [await connect(node) for _ in range(2)]
+    assert node.say('{"channel":"tomorrow') == 2
+    assert [await client.connection.recv() for client in clients] == ['{"channel":"tomorrow'] * 2
+    assert await quiet(clients[0], 1)
+
+
 async def test_everything_is_cut_but_the_controls(devnode: Start, connect: Connect) -> None:
     node = await devnode()
     client = await connect(node)
@@ -384,6 +412,18 @@ async def test_a_wish_to_close_finds_no_answer(devnode: Start, connect: Connect)
     client, began = await connect(node), now()
     await client.connection.close()
     assert now() - began < 1
+
+
+async def test_an_unanswered_wish_to_close_does_not_hold_up_the_end(devnode: Start, connect: Connect) -> None:
+    node = await devnode()
+    client = await connect(node)
+    node.faults.ignore_close()
+    closing = asyncio.create_task(client.connection.close())
+    await asyncio.sleep(0.01)
+    began = now()
+    await node.stop()
+    assert now() - began < 1.0
+    await closing
 
 
 async def test_subscriptions_are_refused(devnode: Start, connect: Connect) -> None:

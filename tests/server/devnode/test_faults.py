@@ -78,6 +78,26 @@ def test_an_answer_without_a_body_has_the_exchanges_own(status: int, body: bytes
     assert answer is not None and answer.body.startswith(body) and answer.content_type == content_type
 
 
+def test_a_rule_for_a_dex_fits_reads_of_it() -> None:
+    faults = Faults()
+    faults.answer(500, dex="xyz")
+    faults.hang(dex="", type="meta")
+    assert faults.described() == ["answer 500 dex=xyz", "hang type=meta dex="]
+    for body, told in (
+        (b'{"type":"meta","dex":"xyz"}', (True, False)),
+        (b'{"type":"meta","dex":""}', (False, True)),
+        (b'{"type":"meta"}', (False, True)),
+        (b'{"type":"meta","dex":"flx"}', None),
+    ):
+        verdict = faults.request("/info", body)
+        assert told == (None if verdict is None else (verdict.answer is not None, verdict.hang))
+    faults.heal()
+    faults.latency(2.0, dex="xyz")
+    faults.latency(3.0)
+    faults.latency(0, dex="xyz")
+    assert faults.described() == ["latency 3 s"]
+
+
 def test_the_first_rule_counts_and_latency_comes_on_top() -> None:
     faults = Faults()
     faults.latency(2.0)
@@ -194,7 +214,11 @@ def test_subscriptions_are_refused_with_a_text_and_time_stands_still() -> None:
             {"stage": "soon"},
             "no stage 'soon', there are connected, head, body, read, done, answer",
         ),
-        ("cut", {"stage": "head", "type": "order"}, "at stage 'head' nobody knows a type or a user yet"),
+        (
+            "cut",
+            {"stage": "head", "type": "order"},
+            "at stage 'head' nobody knows a type, a user or a dex yet",
+        ),
         ("go_silent", {"user": "bob"}, "user 'bob' is no address"),
     ],
 )
