@@ -1,19 +1,21 @@
-"""The whole program in one process on virtual time, with a `FakeUpstream` on the other side."""
+"""The whole program in one process on virtual time, with a devnode on the other side."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from hyperliquid.utils.signing import sign_l1_action
 
 from replica import Clock
 from server.app import Program
 from server.settings import Settings
 from tests.callers import Reply, Site, encoded
-from tests.upstream import FakeUpstream
+from tests.upstream import TRADER, Upstream
 
 EPOCH = 1_771_587_392.0
 """The wall clock when the loop's clock shows 0."""
@@ -23,10 +25,20 @@ BOB = "0x" + "b0" * 20
 CAROL = "0x" + "ca" * 20
 DAVE = "0x" + "da" * 20
 
-WRITE = (
-    b'{"action":{"type":"order","orders":[{"a":0,"b":true,"p":"1.0","s":"1.0"}],"grouping":"na"},'
-    b'"nonce":1,"signature":{"r":"0x1","s":"0x2","v":27},"vaultAddress":null}'
-)
+META = b'{"universe": [{"name":"BTC","szDecimals":5}],\n "odd" : 1.50, "marginTables":[]}'
+"""What an upstream may answer. Odd on purpose: whoever parses it and writes it again is found out."""
+
+
+def signed_order(nonce: int) -> bytes:
+    """The trader bids for a little BTC, far below the market."""
+    row = {"a": 0, "b": True, "p": "50000", "s": "0.001", "r": False, "t": {"limit": {"tif": "Gtc"}}}
+    action = {"type": "order", "orders": [row], "grouping": "na"}
+    signature = sign_l1_action(TRADER, action, None, nonce, None, False)
+    return encoded({"action": action, "nonce": nonce, "signature": signature, "vaultAddress": None})
+
+
+WRITE = signed_order(int(EPOCH * 1000))
+"""Good for one order; whoever repeats it is told that its nonce is used up."""
 
 
 class Connector(aiohttp.BaseConnector):
@@ -62,7 +74,7 @@ def deaf_connector(connections: int, idle_s: float) -> aiohttp.BaseConnector:
 class World:
     """The program under test, the upstream behind it, and a client before it."""
 
-    def __init__(self, program: Program, upstream: FakeUpstream) -> None:
+    def __init__(self, program: Program, upstream: Upstream) -> None:
         self.program = program
         self.upstream = upstream
         self.store = program.replica.store
@@ -173,40 +185,40 @@ def wall() -> float:
 @contextlib.asynccontextmanager
 async def running(
     *follow: str,
-    dexes: tuple[str, ...] = ("", "xyz"),
     skew_s: float = 0.0,
     connector: Callable[[int, float], aiohttp.BaseConnector] = connector,
-    prepare: Callable[[FakeUpstream], None] = lambda upstream: None,
+    prepare: Callable[[Upstream], None] = lambda upstream: None,
     warm: bool = True,
+    upstream: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> AsyncIterator[World]:
     """A program that follows `follow`, started, with its feed up and its dex list read if `warm`.
 
     `skew_s` is how far the program's wall clock is ahead of the upstream's. `prepare` sees the upstream
-    before anybody connects. What the start-up asked of the upstream is not counted.
+    before anybody connects; `upstream` are options of it. What the start-up asked of it is not counted.
     """
-    upstream = FakeUpstream(wall, dexes=dexes)
-    prepare(upstream)
-    await upstream.start()
+    node = Upstream(wall, **upstream)
+    prepare(node)
+    await node.start()
     program = Program(
         Settings(**settings),
-        base_url=upstream.base_url,
+        base_url=node.base_url,
         follow=follow,
         clock=Clock(monotonic=asyncio.get_running_loop().time, wall=lambda: wall() + skew_s),
         random=Random(1),
         connector=connector,
     )
-    world = World(program, upstream)
+    world = World(program, node)
     try:
         await program.start()
         if warm:
             await world.until_live()
             await world.until(lambda: program.replica.perp_dexs is not None)
-            upstream.requests.clear()
+            node.seen.requests.clear()
         yield world
     finally:
         await program.stop()
-        await upstream.stop()
+        await node.stop()
         world.store.check()
 
 

@@ -69,7 +69,7 @@ async def test_a_call_a_shared_call_and_a_stale_state() -> None:
         both = await asyncio.gather(obtain(world, CAROL), obtain(world, CAROL))
         assert [found.source for found in both] == [b"upstream", b"coalesced"]
         assert both[0].held is both[1].held
-        world.upstream.answer(502, b"")
+        world.upstream.faults.answer(502, b"")
         assert (await obtain(world, CAROL)).source == b"stale"
         assert (await obtain(world, CAROL, only_if_cached=True)).source == b"stale"
 

@@ -1,12 +1,13 @@
 """The batch contract, row by row: statuses and bodies to the letter, and what else an answer promises."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from tests.callers import Reply
-from tests.upstream import FakeUpstream
+from tests.upstream import Upstream
 from tests.virtual import ALICE, BOB, CAROL, DAVE, World, running
 
 BATCH = {"type": "batchClearinghouseStates"}
@@ -106,7 +107,7 @@ async def test_order_spelling_and_duplicates_are_the_callers(dex: str | None) ->
             assert states[1] == states[2] == states[5]
             assert states[3] == states[4]
         asked = [request.body.lower() for request in world.upstream.requests]
-        assert len(asked) == len(set(asked)) == (4 if dex == "ALL_DEXES" else 2)
+        assert len(asked) == len(set(asked)) == (8 if dex == "ALL_DEXES" else 2)
 
 
 @pytest.mark.parametrize("dex", [None, "xyz", "ALL_DEXES"])
@@ -142,7 +143,8 @@ async def test_a_batch_of_one_dex_is_to_the_byte_what_the_contract_shows() -> No
         assert (await world.batch([ALICE], "")).body == whole % (row % native, b"[]")
         assert (await world.batch([ALICE], "xyz")).body == whole % (row % xyz, b"[]")
         assert (await world.batch([ALICE, "x"])).body == whole % (row % native, b'["x"]')
-        everywhere = row % (b'{"native":%s,"xyz":%s}' % (native, xyz))
+        flx, vntl = [(await world.state(ALICE, dex)).body for dex in ("flx", "vntl")]
+        everywhere = row % (b'{"native":%s,"xyz":%s,"flx":%s,"vntl":%s}' % (native, xyz, flx, vntl))
         assert (await world.batch([ALICE], "ALL_DEXES")).body == whole % (everywhere, b"[]")
 
 
@@ -181,11 +183,20 @@ async def test_a_dex_nobody_has_is_refused_and_does_not_burn_the_budget() -> Non
         assert [request.type for request in world.upstream.requests] == ["perpDexs"]
 
 
+def before_vntl(upstream: Upstream) -> None:
+    """Let the upstream's list of dexes be as it was before one of them was added."""
+    dexes = json.loads(upstream.says("perpDexs"))
+    assert dexes.pop()["name"] == "vntl"
+    upstream.faults.answer(200, json.dumps(dexes), type="perpDexs")
+
+
 async def test_a_new_dex_is_found_out() -> None:
-    async with running(ALICE) as world:
+    async with running(ALICE, prepare=before_vntl) as world:
         await asyncio.sleep(2)
-        world.upstream.dexes = ("", "xyz", "new")
-        reply = await world.batch([ALICE], "new")
+        assert (await world.batch([ALICE, CAROL], "vntl")).status == 400
+        world.upstream.faults.heal()
+        await asyncio.sleep(2)
+        reply = await world.batch([ALICE, CAROL], "vntl")
         assert (reply.status, reply.failed) == (200, [])
 
 
@@ -195,9 +206,9 @@ async def test_native_is_a_key_and_no_dex() -> None:
 
 
 async def test_dexes_are_in_the_upstreams_order_and_the_cut_is_said() -> None:
-    async with running(ALICE, dexes=("", "zz", "aa", "mm"), max_dexes=3) as world:
+    async with running(ALICE, max_dexes=3) as world:
         reply = await world.batch([ALICE], "ALL_DEXES")
-        assert list(reply.json["successful_states"][0][1]) == ["native", "zz", "aa"]
+        assert list(reply.json["successful_states"][0][1]) == ["native", "xyz", "flx"]
         assert reply.headers["x-replica-dexes-served"] == "3"
         assert reply.headers["x-replica-dexes-total"] == "4"
 
@@ -205,22 +216,20 @@ async def test_dexes_are_in_the_upstreams_order_and_the_cut_is_said() -> None:
 async def test_all_dexes_uncut_says_so() -> None:
     async with running(ALICE) as world:
         reply = await world.batch([ALICE], "ALL_DEXES")
-        assert [reply.headers[f"x-replica-dexes-{which}"] for which in ("served", "total")] == ["2", "2"]
+        assert [reply.headers[f"x-replica-dexes-{which}"] for which in ("served", "total")] == ["4", "4"]
 
 
 async def test_a_dex_that_fails_is_left_out_and_only_all_of_them_make_a_failed_wallet() -> None:
-    def fails(upstream: FakeUpstream, user: str, dex: str) -> None:
-        body = b'{"type":"clearinghouseState","user":"%s"%s}'
-        extra = b',"dex":"%s"' % dex.encode() if dex else b""
-        upstream.answer(500, b"null", user=(body % (user.encode(), extra)).decode().lower())
-
     async with running(ALICE) as world:
-        fails(world.upstream, CAROL, "xyz")
-        fails(world.upstream, DAVE, "")
-        fails(world.upstream, DAVE, "xyz")
+        world.upstream.faults.answer(500, user=CAROL, dex="xyz")
+        for dex in world.upstream.source.dexes:
+            world.upstream.faults.answer(500, user=DAVE, dex=dex)
         reply = await world.batch([CAROL, ALICE, DAVE], "ALL_DEXES")
         rows = dict(reply.json["successful_states"])
-        assert [list(dexes) for dexes in rows.values()] == [["native"], ["native", "xyz"]]
+        assert [list(dexes) for dexes in rows.values()] == [
+            ["native", "flx", "vntl"],
+            ["native", "xyz", "flx", "vntl"],
+        ]
         assert reply.failed == [DAVE]
 
 
@@ -239,12 +248,12 @@ async def test_without_a_dex_list_the_reason_is_said(fault: str, status: int, sa
     async with running(warm=False) as world:
         upstream = world.upstream
         if fault == "hangs":
-            upstream.hang(type="perpDexs")
+            upstream.faults.hang(type="perpDexs")
         elif fault == "gone":
-            await upstream.refuse_connections()
+            upstream.refuse_connections()
         else:
             answers = {"500": (500, b"null"), "no list": (200, b'{"a":1}'), "429": (429, b"null")}
-            upstream.answer(*answers[fault], type="perpDexs")
+            upstream.faults.answer(*answers[fault], type="perpDexs")
         reply, took_s = await timed(world, [ALICE], dex)
         assert (reply.status, reply.body) == (status, says)
         assert took_s <= 5.1
@@ -252,23 +261,24 @@ async def test_without_a_dex_list_the_reason_is_said(fault: str, status: int, sa
 
 
 async def test_a_dex_list_once_read_serves_on_and_is_renewed_in_the_background() -> None:
-    async with running(ALICE, perp_dexs_ttl_s=60) as world:
+    async with running(ALICE, perp_dexs_ttl_s=60, prepare=before_vntl) as world:
+        world.upstream.faults.heal()
         await asyncio.sleep(50)
         await world.batch([ALICE], "ALL_DEXES")
         assert world.upstream.requests == []
-        world.upstream.answer(500, b"null", type="perpDexs")
+        world.upstream.faults.answer(500, b"null", type="perpDexs")
         await asyncio.sleep(20)
         for _ in range(3):
             reply, took_s = await timed(world, [ALICE], "ALL_DEXES")
             assert (reply.status, took_s) == (200, 0.0)
         await asyncio.sleep(1)
         assert world.upstream.calls("perpDexs") == 1
-        world.upstream.heal()
-        world.upstream.dexes = ("", "xyz", "new")
+        assert reply.headers["x-replica-dexes-total"] == "3"
+        world.upstream.faults.heal()
         await world.batch([ALICE], "ALL_DEXES")
         await asyncio.sleep(1)
         reply = await world.batch([ALICE], "ALL_DEXES")
-        assert reply.headers["x-replica-dexes-total"] == "3"
+        assert reply.headers["x-replica-dexes-total"] == "4"
 
 
 # Misses, deadline, budget
@@ -276,27 +286,18 @@ async def test_a_dex_list_once_read_serves_on_and_is_renewed_in_the_background()
 
 async def test_misses_are_fetched_side_by_side_within_the_bound() -> None:
     async with running(batch_concurrency=10) as world:
-        world.upstream.latency_s = 0.5
-        most = 0
-
-        async def watch() -> None:
-            nonlocal most
-            while True:
-                busy = len(world.upstream._writers - world.upstream._idle) - len(world.upstream.subscribers)
-                most = max(most, busy)
-                await asyncio.sleep(0.01)
-
-        watching = asyncio.create_task(watch())
+        world.upstream.faults.latency(0.5)
         reply, took_s = await timed(world, followed(40))
-        watching.cancel()
         assert reply.failed == []
         assert took_s == pytest.approx(2.0)
-        assert most == 10
+        arrived = [request.at for request in world.upstream.requests]
+        under_way = [sum(at <= other < at + 0.49 for other in arrived) for at in arrived]
+        assert (len(arrived), max(under_way)) == (40, 10)
 
 
 async def test_the_deadline_is_kept_and_what_came_in_time_is_there() -> None:
     async with running(ALICE, batch_deadline_s=5) as world:
-        world.upstream.hang(user=CAROL)
+        world.upstream.faults.hang(user=CAROL)
         reply, took_s = await timed(world, [CAROL, ALICE, DAVE])
         assert took_s == pytest.approx(5.0)
         assert [row[0] for row in reply.json["successful_states"]] == [ALICE, DAVE]
@@ -305,7 +306,7 @@ async def test_the_deadline_is_kept_and_what_came_in_time_is_there() -> None:
 
 async def test_one_deadline_for_all_of_a_batch() -> None:
     async with running(batch_deadline_s=5, batch_concurrency=4) as world:
-        world.upstream.hang(type="clearinghouseState")
+        world.upstream.faults.hang(type="clearinghouseState")
         reply, took_s = await timed(world, followed(100))
         assert took_s == pytest.approx(5.0)
         assert len(reply.failed) == 100
@@ -314,7 +315,7 @@ async def test_one_deadline_for_all_of_a_batch() -> None:
 
 async def test_the_dex_list_is_inside_the_deadline() -> None:
     async with running(warm=False, batch_deadline_s=5) as world:
-        world.upstream.latency_s = 3.0
+        world.upstream.faults.latency(3.0)
         reply, took_s = await timed(world, [CAROL], "ALL_DEXES")
         assert took_s <= 5.1
         assert (reply.status, reply.failed) == (200, [CAROL])
@@ -324,7 +325,7 @@ async def test_a_held_state_stands_in_at_the_deadline() -> None:
     async with running() as world:
         await world.batch([CAROL, DAVE])
         await asyncio.sleep(10)
-        world.upstream.hang(user=CAROL)
+        world.upstream.faults.hang(user=CAROL)
         reply, _ = await timed(world, [CAROL, DAVE])
         assert (reply.source, reply.failed) == ("stale", [])
         times = [int(reply.headers[f"x-replica-as-of-{end}"]) for end in ("min", "max")]
@@ -354,7 +355,7 @@ async def test_a_budget_that_frees_up_before_the_deadline_is_used() -> None:
 
 async def test_batches_of_many_clients_share_one_budget() -> None:
     async with running(upstream_weight_per_minute=240, write_reserve_weight=120) as world:
-        world.upstream.latency_s = 0.1
+        world.upstream.faults.latency(0.1)
         batches = [[address(1000 * b + n) for n in range(30)] for b in range(4)]
         began = asyncio.get_running_loop().time()
         replies = await asyncio.gather(*(world.batch(users) for users in batches))
@@ -368,7 +369,7 @@ async def test_batches_of_many_clients_share_one_budget() -> None:
 
 async def test_a_batch_is_one_cut_of_memory() -> None:
     async with running(ALICE, BOB) as world:
-        world.upstream.latency_s = 1.0
+        world.upstream.faults.latency(1.0)
 
         async def churn() -> None:
             value = 0.0
@@ -413,12 +414,12 @@ async def test_what_comes_from_memory_alone_says_so(dex: str | None, spent: bool
     async with running(ALICE) as world:
         await world.batch([ALICE], "ALL_DEXES")  # the dex list is known
         if spent:
-            world.upstream.answer_429(times=1)
+            world.upstream.faults.answer_429(times=1)
             assert (await world.state(CAROL)).status == 429
         else:
-            world.upstream.answer(502, b"", type="clearinghouseState")
+            world.upstream.faults.answer(502, b"", type="clearinghouseState")
         reply = await world.batch([ALICE, CAROL], dex)
         assert (reply.status, reply.failed, reply.source) == (200, [CAROL], "memory")
-        world.upstream.heal()
+        world.upstream.faults.heal()
         await asyncio.sleep(10)
         assert (await world.batch([ALICE, CAROL], dex)).source == "upstream"

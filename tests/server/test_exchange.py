@@ -34,7 +34,7 @@ async def test_a_body_that_is_no_write_is_told_so_before_any_policy(tmp_path: Pa
         assert "kill switch" in (await world.write()).json["error"]
         switch.unlink()
         assert "read-only" in (await world.write()).json["error"]
-        assert world.upstream.arrived.count("/exchange") == 0
+        assert world.upstream.seen.heads.count("/exchange") == 0
 
 
 async def test_it_counts() -> None:
@@ -42,7 +42,7 @@ async def test_it_counts() -> None:
         exchange = world.program.exchange
         await world.write()
         await world.write(b"{")
-        world.upstream.hang(path="/exchange")
+        world.upstream.faults.hang(path="/exchange")
         await world.write()
         assert (exchange.forwarded, exchange.refused, exchange.unknown) == (2, 1, 1)
 

@@ -7,7 +7,7 @@ from tests.virtual import ALICE, BOB, running
 
 async def test_health_is_the_process_alone() -> None:
     async with running(ALICE, warm=False) as world:
-        await world.upstream.refuse_connections()
+        world.upstream.refuse_connections()
         reply = await world.request("GET", "/health")
         assert (reply.status, reply.json) == (200, {"status": "up"})
 
@@ -25,15 +25,14 @@ async def test_ready_says_why_not_and_then_that_it_is() -> None:
         reply = await world.ready()
         assert (reply.status, reply.json["status"], reply.json["reasons"]) == (200, "ready", [])
         assert reply.json["generation"] == 1
-        assert reply.json["accounts"]["states"] == 4
+        assert reply.json["accounts"]["states"] == 8  # two of them on four dexes
         assert reply.json["feed"]["connected"] is True
 
 
 async def test_ready_counts_what_the_feed_said() -> None:
     async with running(ALICE) as world:
-        subscriber = world.upstream.subscribers[0]
-        for text in (b"?", b'{"channel":"new","data":1}', b'{"channel":"error","data":"no"}'):
-            subscriber.send_text(text)
+        for text in ("?", '{"channel":"new","data":1}', '{"channel":"error","data":"no"}'):
+            world.upstream.say(text)
         await asyncio.sleep(0.1)
         feed = (await world.ready()).json["feed"]
         assert (feed["unreadable"], feed["unknown_channels"], feed["last_error"]) == (1, {"new": 1}, "no")

@@ -130,7 +130,7 @@ async def test_a_miss_asks_just_what_is_remembered() -> None:
 
 async def test_a_forwarded_read_shares_no_answer_older_than_it_may_be() -> None:
     async with running() as world:
-        world.upstream.latency_s = 4.0
+        world.upstream.faults.latency(4.0)
         first = asyncio.create_task(world.info({"type": "meta"}))
         await asyncio.sleep(2)
         now_ms = world.program.replica.upstream_now_ms()
@@ -148,7 +148,7 @@ async def test_a_forwarded_read_shares_no_answer_older_than_it_may_be() -> None:
 
 async def test_a_forwarded_read_from_a_given_time_on_shares_none_from_before() -> None:
     async with running() as world:
-        world.upstream.latency_s = 4.0
+        world.upstream.faults.latency(4.0)
         first = asyncio.create_task(world.info({"type": "meta"}))
         await asyncio.sleep(2)
         floor = str(world.program.replica.upstream_now_ms() - 1000)
@@ -170,7 +170,8 @@ async def test_nothing_forwarded_is_from_the_future() -> None:
 @pytest.mark.parametrize("type_", ["openOrders", "userFills", "allMids"])
 async def test_other_types_are_not_remembered(type_: str) -> None:
     async with running() as world:
+        truth = world.upstream.says(type_, user=ALICE)
         for _ in range(2):
             reply = await world.info({"type": type_, "user": ALICE})
-            assert (reply.status, reply.body, reply.source) == (200, b"[]", "upstream")
+            assert (reply.status, reply.body, reply.source) == (200, truth, "upstream")
         assert world.upstream.calls() == 2

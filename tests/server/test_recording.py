@@ -11,7 +11,7 @@ from replica import Clock, Recorder, RecorderSettings, Replica, ReplicaSettings,
 from server.devnode.replay.tape import Tape, read_tape
 from server.recording import open_recorder, record, summary
 from server.settings import Settings, SettingsError
-from tests.upstream import FakeUpstream
+from tests.upstream import Upstream
 from tests.virtual import ALICE, connector, wall
 
 STILL = Clock(monotonic=lambda: 0.0, wall=lambda: 0.0)
@@ -54,7 +54,7 @@ def test_a_folder_that_will_not_do_is_one_line(tmp_path: Path) -> None:
         open_recorder(Settings(record_dir=str(tmp_path / "file")), "http://h", STILL)
 
 
-async def recorded(folder: Path, upstream: FakeUpstream, **options: Any) -> tuple[Tape, Recorder]:
+async def recorded(folder: Path, upstream: Upstream, **options: Any) -> tuple[Tape, Recorder]:
     clock = virtual()
     recorder = Recorder(RecorderSettings(folder=folder), clock=clock)
     recorder.open()
@@ -75,13 +75,13 @@ def asked(tape: Tape) -> list[tuple[bytes | None, object]]:
 
 
 async def test_it_follows_and_has_the_lists_of_markets(tmp_path: Path) -> None:
-    upstream = FakeUpstream(wall)
-    upstream.answer(200, b"{}", type="spotMeta")
+    upstream = Upstream(wall)
+    upstream.faults.answer(200, b"{}", type="spotMeta")
     await upstream.start()
     tape, recorder = await recorded(tmp_path, upstream)
     await upstream.stop()
     pushes = [one.bytes() for one in tape.records if one.kind == "in" and b"States" in (one.bytes() or b"")]
-    assert pushes == upstream._rendered[ALICE]
+    assert pushes == upstream.frames(ALICE)
     assert len(pushes) >= 6
     assert sorted(asked(tape)) == [
         (b'{"type":"meta"}', 200),
@@ -93,9 +93,9 @@ async def test_it_follows_and_has_the_lists_of_markets(tmp_path: Path) -> None:
 
 
 async def test_lists_that_are_not_to_be_had_are_asked_for_again(tmp_path: Path) -> None:
-    upstream = FakeUpstream(wall)
-    upstream.answer(502, b"", path="/info", times=4)
-    upstream.answer(200, b"{}", type="spotMeta")
+    upstream = Upstream(wall)
+    upstream.faults.answer(502, b"", path="/info", times=4)
+    upstream.faults.answer(200, b"{}", type="spotMeta")
     await upstream.start()
     tape, _ = await recorded(tmp_path, upstream)
     await upstream.stop()
@@ -104,7 +104,7 @@ async def test_lists_that_are_not_to_be_had_are_asked_for_again(tmp_path: Path) 
 
 
 async def test_it_stops_when_it_is_told_to(tmp_path: Path) -> None:
-    upstream = FakeUpstream(wall)
+    upstream = Upstream(wall)
     await upstream.start()
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(12.0, stop.set)

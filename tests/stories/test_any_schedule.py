@@ -11,7 +11,8 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.upstream import Stage, values
+from server.devnode.faults import Stage
+from tests.callers import values
 from tests.virtual import ALICE, BOB, CAROL, World, running
 
 FOLLOWED = (ALICE, BOB)
@@ -110,13 +111,17 @@ class Judge:
     async def write(self, user: str, client: str) -> None:
         # In the world a write takes time: no read that went before it is as late as its answer.
         await asyncio.sleep(0.001)
-        done: list[float] = []
-        body = b'{"action":{"type":"x","n":%d},"nonce":1,"signature":{}}' % len(self.written)
+        upstream, known = self.world.upstream, len(self.changes[user])
+        body = upstream.transfer(user, 1.0)
         self.written.append(body)
-        self.world.upstream.writes_do = lambda _: done.append(self.change(user))
         reply = await self.world.write(body, client=client)
-        if reply.status == 200 and done:
-            self.floor[client, user] = max(self.floor[client, user], done[-1])
+        value = upstream.value(user)
+        if value > known:
+            self.changes[user].append(next(one.at for one in upstream.requests[::-1] if one.body == body))
+            assert value == len(self.changes[user])
+        if reply.status == 200:
+            assert value > known
+            self.floor[client, user] = max(self.floor[client, user], value)
 
 
 async def act(judge: Judge, what: str, *how: object) -> None:
@@ -127,36 +132,35 @@ async def act(judge: Judge, what: str, *how: object) -> None:
         case "push", str(user):
             upstream.push(user)
         case "drop", _:
-            upstream.drop_next_push()
+            upstream.faults.drop_next_push()
         case "duplicate", _:
-            upstream.duplicate_next_push()
+            upstream.faults.duplicate_next_push()
         case "stale", str(user):
-            if user in upstream._rendered:
-                upstream.stale_push(user)
+            upstream.stale_push(user)
         case "silent", str(user):
-            upstream.go_silent(user)
+            upstream.faults.go_silent(user)
         case "speak", *_:
-            upstream.speak_again()
+            upstream.faults.speak_again()
         case "late", float(seconds):
-            upstream.delay_next_push(seconds)
+            upstream.faults.delay_next_push(seconds)
         case "slow", float(seconds):
-            upstream.latency_s = seconds
+            upstream.faults.latency(seconds)
         case "abort", *_:
             upstream.abort()
         case "gone", *_:
-            await upstream.refuse_connections()
+            upstream.refuse_connections()
             upstream.abort()
         case "back", *_:
             await back(judge)
         case "fail", *_:
-            upstream.answer(502, b"", path="/info", times=2)
+            upstream.faults.answer(502, b"", path="/info", times=2)
         case "heal", *_:
-            upstream.heal()
-            upstream.latency_s = 0.0
+            upstream.faults.heal()
+            upstream.faults.latency(0)
 
 
 async def back(judge: Judge) -> None:
-    await judge.world.upstream.refuse_connections()
+    judge.world.upstream.refuse_connections()
     await judge.world.upstream.accept_connections()
 
 
@@ -175,7 +179,7 @@ async def test_any_schedule(steps: list[tuple[tuple[object, ...], float]]) -> No
                 case "write", str(user), str(client):
                     await judge.write(user, client)
                 case "cut write", str(client), Stage() as stage:
-                    world.upstream.cut(stage)
+                    world.upstream.faults.cut(stage)
                     await judge.write(ALICE, client)
                 case _:
                     await act(judge, str(what), *how)
@@ -185,12 +189,12 @@ async def test_any_schedule(steps: list[tuple[tuple[object, ...], float]]) -> No
         # The upstream never sees one write twice.
         assert all(world.upstream.writes.count(body) <= 1 for body in judge.written)
         # Quiet: nothing is wrong any more, nothing changes, and the feed has had its time.
-        world.upstream.heal()
-        world.upstream.latency_s = 0.0
-        world.upstream.speak_again()
+        world.upstream.faults.heal()
+        world.upstream.faults.latency(0)
+        world.upstream.faults.speak_again()
         await back(judge)
         await asyncio.sleep(40)
         for user in USERS:
             reply = await world.state(user)
-            assert reply.value == world.upstream.truth.get((user, ""), 0.0)
+            assert reply.value == world.upstream.value(user)
             assert reply.source == ("memory" if user in FOLLOWED else "upstream")

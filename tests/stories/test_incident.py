@@ -8,20 +8,19 @@ from typing import Any
 
 from replica import Clock, Phase, Recorder, RecorderSettings, Rotation
 from server.devnode import Replay
-from tests.upstream import FakeUpstream
+from tests.upstream import Upstream
 from tests.virtual import ALICE, BOB, wall
 from tests.watch import Phases, States, Watch, watched
 
 
 async def record(
     folder: Path,
-    incident: Callable[[FakeUpstream, Watch], Awaitable[None]],
+    incident: Callable[[Upstream, Watch], Awaitable[None]],
     *follow: str,
-    prepare: Callable[[FakeUpstream], None] = lambda upstream: None,
+    users_limit: int | None = None,
     **options: Any,
 ) -> tuple[Phases, list[str], States]:
-    upstream = FakeUpstream(wall)
-    prepare(upstream)
+    upstream = Upstream(wall, users_limit=users_limit)
     await upstream.start()
     clock = Clock(monotonic=asyncio.get_running_loop().time, wall=wall)
     recorder = Recorder(RecorderSettings(folder=folder, **options), clock=clock)
@@ -68,7 +67,7 @@ def assert_same_course(recorded: Phases, again: Phases, within_s: float) -> None
         assert abs(now - then) <= within_s, f"{phase} at {now:.2f} s, recorded at {then:.2f} s"
 
 
-async def quiet_minute(upstream: FakeUpstream, watch: Watch) -> None:
+async def quiet_minute(upstream: Upstream, watch: Watch) -> None:
     for second in range(60):
         upstream.set_state((ALICE, BOB)[second % 2], float(second + 1), ("", "xyz")[second % 3 == 0])
         await watch.until(second + 1)
@@ -101,17 +100,17 @@ async def test_what_rotation_left_of_it_is_replayed_from_there_on(tmp_path: Path
         # Read in the first file, which is gone.
         dexs = watch.program.replica.perp_dexs
         assert dexs is not None
-        assert dexs.names == ("", "xyz")
+        assert dexs.names == ("", "xyz", "flx", "vntl")
         assert len(said) == 1
     assert watch.states() == states
     assert [phase for _, phase in watch.phases] == [Phase.PENDING, Phase.READY]
 
 
-async def dropped_twice(upstream: FakeUpstream, watch: Watch) -> None:
+async def dropped_twice(upstream: Upstream, watch: Watch) -> None:
     await watch.until(20)
     upstream.abort()
     await watch.until(40)
-    await upstream.refuse_connections()
+    upstream.refuse_connections()
     upstream.abort()
     await watch.until(52)
     upstream.change_quietly(ALICE, 5.0)
@@ -138,11 +137,11 @@ async def test_without_drops_they_are_not(tmp_path: Path) -> None:
     assert phases(again) == [Phase.PENDING, Phase.READY, Phase.PENDING, Phase.READY]
 
 
-async def gone_silent(upstream: FakeUpstream, watch: Watch) -> None:
+async def gone_silent(upstream: Upstream, watch: Watch) -> None:
     await watch.until(20)
-    upstream.go_silent()
+    upstream.faults.go_silent()
     await watch.until(55)
-    upstream.speak_again()
+    upstream.faults.speak_again()
     await watch.until(80)
 
 
@@ -155,11 +154,11 @@ async def test_silence_is_silent_again(tmp_path: Path) -> None:
     assert same == states
 
 
-async def one_stream_silent(upstream: FakeUpstream, watch: Watch) -> None:
+async def one_stream_silent(upstream: Upstream, watch: Watch) -> None:
     await watch.until(20)
-    upstream.go_silent(ALICE)
+    upstream.faults.go_silent(ALICE)
     await watch.until(50)
-    upstream.speak_again()
+    upstream.faults.speak_again()
     await watch.until(70)
 
 
@@ -173,12 +172,12 @@ async def test_one_silent_stream_stays_silent_when_it_is_asked_for_again(tmp_pat
     assert same == states
 
 
-async def flapping(upstream: FakeUpstream, watch: Watch) -> None:
+async def flapping(upstream: Upstream, watch: Watch) -> None:
     await watch.until(10)
-    upstream.accept_and_drop(0.05)
+    upstream.faults.accept_and_drop(0)
     upstream.abort()
     await watch.until(30)
-    upstream.stay_up()
+    upstream.faults.stay_up()
     await watch.until(60)
 
 
@@ -191,13 +190,10 @@ async def test_an_upstream_that_accepts_and_drops_does_so_again(tmp_path: Path) 
 
 
 async def test_a_refused_account_is_refused_again(tmp_path: Path) -> None:
-    def one_user(upstream: FakeUpstream) -> None:
-        upstream.users_limit = 1
-
-    async def wait(upstream: FakeUpstream, watch: Watch) -> None:
+    async def wait(upstream: Upstream, watch: Watch) -> None:
         await watch.until(30)
 
-    course, _, states = await record(tmp_path, wait, ALICE, BOB, prepare=one_user)
+    course, _, states = await record(tmp_path, wait, ALICE, BOB, users_limit=1)
     async with (
         replaying(tmp_path) as (replay, _),
         watched(f"http://127.0.0.1:{replay.port}", ALICE, BOB) as watch,
@@ -224,21 +220,21 @@ async def test_failing_reads_fail_again_after_the_same_time(tmp_path: Path) -> N
             outcome = type(error).__name__
         outcomes.append((outcome, round(loop.time() - began, 1)))
 
-    async def trouble(upstream: FakeUpstream, watch: Watch) -> None:
+    async def trouble(upstream: Upstream, watch: Watch) -> None:
         user = {"user": carol}
         await watch.until(5)
-        upstream.latency_s = 2.0
+        upstream.faults.latency(2.0)
         await ask(watch)
-        upstream.latency_s = 0.0
+        upstream.faults.latency(0)
         await watch.until(20)
-        upstream.answer(500, b"null", **user)
+        upstream.faults.answer(500, b"null", **user)
         await ask(watch)
         await watch.until(30)
-        upstream.heal()
-        upstream.hang(**user)
+        upstream.faults.heal()
+        upstream.faults.hang(**user)
         await ask(watch)
         await watch.until(45)
-        upstream.heal()
+        upstream.faults.heal()
         await ask(watch)
 
     await record(tmp_path, trouble, ALICE)

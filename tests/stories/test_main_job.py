@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.upstream import META
-from tests.virtual import ALICE, BOB, CAROL, DAVE, running
+from tests.virtual import ALICE, BOB, CAROL, DAVE, META, running
 
 
 async def test_followed_accounts_are_answered_from_memory_byte_for_byte() -> None:
@@ -49,11 +48,11 @@ async def test_a_batch_is_made_of_the_very_states() -> None:
 
 async def test_a_batch_over_all_dexes_is_made_of_the_very_states() -> None:
     async with running(ALICE) as world:
-        native, xyz = [(await world.state(ALICE, dex)).body for dex in ("", "xyz")]
+        states = [(await world.state(ALICE, dex)).body for dex in ("", "xyz", "flx", "vntl")]
         reply = await world.batch([ALICE], "ALL_DEXES")
         assert reply.body == (
-            b'{"successful_states":[["%s",{"native":%s,"xyz":%s}]],"failed_wallets":[]}'
-            % (ALICE.encode(), native, xyz)
+            b'{"successful_states":[["%s",{"native":%s,"xyz":%s,"flx":%s,"vntl":%s}]],"failed_wallets":[]}'
+            % (ALICE.encode(), *states)
         )
         assert reply.source == "memory"
         assert world.upstream.requests == []
@@ -69,7 +68,7 @@ async def test_an_hour_of_polling_never_asks_the_upstream() -> None:
             assert reply.age_ms <= 6000
             await asyncio.sleep(1)
         assert world.upstream.calls("clearinghouseState") == 0
-        assert len(world.upstream.dials) == 1
+        assert len(world.upstream.seen.dials) == 1
 
 
 async def test_others_join_by_a_fetch_and_stay_for_their_ttl() -> None:
@@ -93,7 +92,7 @@ async def test_others_join_by_a_fetch_and_stay_for_their_ttl() -> None:
 
 async def test_a_fetched_state_is_as_old_as_its_question() -> None:
     async with running(account_ttl_s=5) as world:
-        world.upstream.latency_s = 2.0
+        world.upstream.faults.latency(2.0)
         first = await world.state(CAROL)
         assert first.age_ms == pytest.approx(2000, abs=1)
         await asyncio.sleep(2.9)
@@ -122,13 +121,14 @@ async def test_accounts_over_the_user_limit_are_fetched() -> None:
             "memory",
             "upstream",
         ]
-        followed = [frame["subscription"] for frame in world.upstream.frames]
+        followed = [frame["subscription"] for frame in world.upstream.messages]
         assert followed == [{"type": "allDexsClearinghouseState", "user": user} for user in (ALICE, BOB)]
 
 
 async def test_any_other_type_is_the_upstreams_bytes() -> None:
     body = b'{ "type" : "meta", "dex":"" , "later": 1e2 }'
     async with running() as world:
+        world.upstream.faults.answer(200, META, type="meta")
         reply = await world.info(body)
         assert (reply.status, reply.body, reply.source) == (200, META, "upstream")
         assert [request.body for request in world.upstream.requests] == [body]

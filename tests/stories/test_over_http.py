@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from tests.callers import Reply, post
-from tests.upstream import META
-from tests.virtual import ALICE, BOB, CAROL, WRITE, serving
+from tests.virtual import ALICE, BOB, CAROL, META, WRITE, serving
 
 STATE = {"type": "clearinghouseState", "user": ALICE}
 COLD = {"type": "clearinghouseState", "user": CAROL}
@@ -37,6 +36,7 @@ def plain(reply: Reply) -> tuple[int, bytes, set[str]]:
 )
 async def test_it_says_what_the_application_says(body: bytes | dict[str, object]) -> None:
     async with serving(ALICE, BOB) as (world, site):
+        world.upstream.faults.answer(200, META, type="meta")
         # Once, so that both find a state nobody follows in memory.
         await world.info(COLD)
         inside = await world.info(body)
@@ -56,7 +56,8 @@ async def test_it_says_what_the_application_says(body: bytes | dict[str, object]
 
 async def test_requests_sent_without_waiting_are_answered_in_order() -> None:
     async with serving(ALICE) as (world, site):
-        world.upstream.latency_s = 0.2
+        world.upstream.faults.latency(0.2)
+        world.upstream.faults.answer(200, META, type="meta")
         caller = await site.call()
         wanted = [STATE, COLD, STATE, {"type": "meta"}, STATE, b"[]"]
         caller.writer.write(b"".join(post(body) for body in wanted))
@@ -86,8 +87,7 @@ async def test_a_body_over_the_limit_is_refused_on_either_way(size: int) -> None
 async def test_a_key_and_an_address_are_clients_on_the_short_way_too() -> None:
     async with serving(ALICE) as (world, site):
         caller = await site.call()
-        world.upstream.writes_do = lambda body: world.upstream.change_quietly(ALICE, 2.0)
-        await caller.ask(WRITE, "/key1/exchange")
+        await caller.ask(world.upstream.transfer(ALICE, 2.0), "/key1/exchange")
         assert (await caller.ask(STATE, "/key2/info")).source == "memory"
         assert (await caller.ask(STATE)).source == "memory"
         assert (await caller.ask(STATE, "/key1/info")).value == 2.0
@@ -128,7 +128,7 @@ async def test_a_client_that_hangs_up_in_mid_body_leaves_nothing_behind() -> Non
 
 async def test_requests_in_flight_are_answered_before_the_end() -> None:
     async with serving(ALICE) as (world, site):
-        world.upstream.latency_s = 2.0
+        world.upstream.faults.latency(2.0)
         idle, warm, cold, writer, half = [await site.call() for _ in range(5)]
         await warm.ask(STATE)
         await idle.ask(STATE)
@@ -157,7 +157,7 @@ async def test_requests_in_flight_are_answered_before_the_end() -> None:
 
 async def test_the_feed_outlives_the_last_answer_and_then_is_closed() -> None:
     async with serving(ALICE) as (world, site):
-        world.upstream.latency_s = 2.0
+        world.upstream.faults.latency(2.0)
         caller = await site.call()
         caller.send(COLD)
         await asyncio.sleep(0.5)
@@ -168,13 +168,13 @@ async def test_the_feed_outlives_the_last_answer_and_then_is_closed() -> None:
         await site.finish()
         await world.program.stop()
         await asyncio.sleep(0.01)
-        assert world.upstream.subscribers == []
+        assert world.upstream.sockets == 0
         assert (await world.ready()).json["status"] == "stopped"
 
 
 async def test_the_end_comes_although_a_client_hangs_on() -> None:
     async with serving(ALICE, shutdown_grace_s=3) as (world, site):
-        world.upstream.hang()
+        world.upstream.faults.hang()
         caller = await site.call()
         caller.send(COLD)
         await asyncio.sleep(0.1)
@@ -187,7 +187,7 @@ async def test_the_end_comes_although_a_client_hangs_on() -> None:
 
 async def test_a_write_still_unanswered_at_the_end_is_named_unknown(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(ALICE, shutdown_grace_s=3) as (world, site):
-        world.upstream.hang(path="/exchange")
+        world.upstream.faults.hang(path="/exchange")
         short, ordinary = await site.call(), await site.call()
         short.send(WRITE, "/exchange")
         ordinary.send(WRITE, "/exchange", Connection="close")
@@ -204,7 +204,7 @@ async def test_a_write_still_waiting_for_weight_at_the_end_is_named_not_sent() -
     # 20 went for the dex list, 2 are left.
     settings = {"upstream_weight_per_minute": 22, "write_reserve_weight": 1, "budget_wait_s": 90}
     async with serving(shutdown_grace_s=3, **settings) as (world, site):
-        world.upstream.hang(path="/exchange")
+        world.upstream.faults.hang(path="/exchange")
         for _ in range(3):
             caller = await site.call()
             caller.send(WRITE, "/exchange")

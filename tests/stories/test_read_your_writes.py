@@ -5,16 +5,17 @@ import json
 
 import pytest
 
+from server.devnode.faults import Stage
 from tests.callers import Reply
-from tests.upstream import FakeUpstream, Stage
-from tests.virtual import ALICE, BOB, CAROL, WRITE, World, running
+from tests.upstream import Upstream
+from tests.virtual import ALICE, BOB, CAROL, World, running
 
 TRADER, STRANGER = "10.0.0.1", "10.9.9.9"
 
 
-def trades(world: World, user: str, value: float) -> None:
-    """Let the next write move the truth of `user`, without a push."""
-    world.upstream.writes_do = lambda body: world.upstream.change_quietly(user, value)
+def trades(world: World, user: str, value: float) -> bytes:
+    """A write that moves the truth of `user`, without a push."""
+    return world.upstream.transfer(user, value - world.upstream.value(user))
 
 
 async def timed(work: asyncio.Future[Reply] | asyncio.Task[Reply]) -> tuple[Reply, float]:
@@ -27,8 +28,8 @@ async def test_a_trader_reads_their_write_and_a_stranger_does_not_pay_for_it() -
     async with running(ALICE) as world:
         world.upstream.set_state(ALICE, 1.0)
         await asyncio.sleep(1)
-        trades(world, ALICE, 2.0)
-        assert (await world.write(client=TRADER)).status == 200
+        trade = trades(world, ALICE, 2.0)
+        assert (await world.write(trade, client=TRADER)).status == 200
         stranger = await world.state(ALICE, client=STRANGER)
         assert (stranger.value, stranger.source) == (1.0, "memory")
         assert world.upstream.calls() == 0
@@ -43,8 +44,8 @@ async def test_a_trader_reads_their_write_and_a_stranger_does_not_pay_for_it() -
 
 async def test_a_batch_is_held_to_the_floor_too() -> None:
     async with running(ALICE, BOB) as world:
-        trades(world, ALICE, 2.0)
-        await world.write(client=TRADER)
+        trade = trades(world, ALICE, 2.0)
+        await world.write(trade, client=TRADER)
         assert (await world.batch([ALICE, BOB], client=STRANGER)).source == "memory"
         mine = await world.batch([ALICE, BOB], client=TRADER)
         assert (mine.value, mine.source, mine.failed) == (2.0, "upstream", [])
@@ -53,8 +54,8 @@ async def test_a_batch_is_held_to_the_floor_too() -> None:
 
 async def test_a_push_after_the_write_serves_as_well() -> None:
     async with running(ALICE) as world:
-        trades(world, ALICE, 2.0)
-        await world.write(client=TRADER)
+        trade = trades(world, ALICE, 2.0)
+        await world.write(trade, client=TRADER)
         await asyncio.sleep(6)
         mine = await world.state(ALICE, client=TRADER)
         assert (mine.value, mine.source) == (2.0, "memory")
@@ -67,14 +68,14 @@ async def test_a_push_after_the_write_serves_as_well() -> None:
 async def test_a_state_pushed_late_is_not_taken_for_newer_than_the_write(
     after_s: float, lag_s: float, skew_s: float
 ) -> None:
-    def late(upstream: FakeUpstream) -> None:
-        upstream.delay(lag_s)
-        upstream.push_every_s = 0.25
+    def late(upstream: Upstream) -> None:
+        upstream.faults.delay(lag_s)
 
-    async with running(ALICE, prepare=late, skew_s=skew_s) as world:
+    quick = {"push_s": 0.25, "tick_s": 0.1}
+    async with running(ALICE, prepare=late, skew_s=skew_s, upstream=quick) as world:
         await asyncio.sleep(20)
-        trades(world, ALICE, 2.0)
-        assert (await world.write(client=TRADER)).status == 200
+        trade = trades(world, ALICE, 2.0)
+        assert (await world.write(trade, client=TRADER)).status == 200
         # For a while the pushes that arrive were rendered before the write.
         await asyncio.sleep(after_s)
         for _ in range(60):
@@ -87,17 +88,17 @@ async def test_a_state_pushed_late_is_not_taken_for_newer_than_the_write(
 
 async def test_a_clock_far_behind_does_not_lower_the_floor() -> None:
     async with running(ALICE, skew_s=-7200) as world:
-        trades(world, ALICE, 2.0)
+        trade = trades(world, ALICE, 2.0)
         await asyncio.sleep(1)
-        await world.write(client=TRADER)
+        await world.write(trade, client=TRADER)
         assert (await world.state(ALICE, client=TRADER)).value == 2.0
 
 
 async def test_keys_are_clients_wherever_they_come_from() -> None:
     async with running(ALICE) as world:
         body = {"type": "clearinghouseState", "user": ALICE}
-        trades(world, ALICE, 2.0)
-        assert (await world.post("/key1/exchange", WRITE, client=TRADER)).status == 200
+        trade = trades(world, ALICE, 2.0)
+        assert (await world.post("/key1/exchange", trade, client=TRADER)).status == 200
         assert (await world.post("/key2/info", body, client=TRADER)).source == "memory"
         assert (await world.post("/info", body, client=TRADER)).source == "memory"
         assert (await world.post("/key1/info", body, client=STRANGER)).value == 2.0
@@ -105,8 +106,8 @@ async def test_keys_are_clients_wherever_they_come_from() -> None:
 
 async def test_the_floor_of_a_write_can_be_handed_to_another_process() -> None:
     async with running(ALICE) as world:
-        trades(world, ALICE, 2.0)
-        floor = (await world.write(client=TRADER)).headers["x-replica-not-before"]
+        trade = trades(world, ALICE, 2.0)
+        floor = (await world.write(trade, client=TRADER)).headers["x-replica-not-before"]
         reply = await world.state(ALICE, client=STRANGER, x_replica_not_before=floor)
         assert (reply.value, reply.source) == (2.0, "upstream")
         assert (await world.state(ALICE, client=STRANGER, x_replica_not_before=floor)).source == "memory"
@@ -115,9 +116,9 @@ async def test_the_floor_of_a_write_can_be_handed_to_another_process() -> None:
 
 async def test_a_write_of_unknown_outcome_raises_the_floor() -> None:
     async with running(ALICE) as world:
-        trades(world, ALICE, 2.0)
-        world.upstream.cut(Stage.DONE)
-        reply = await world.write(client=TRADER)
+        trade = trades(world, ALICE, 2.0)
+        world.upstream.faults.cut(Stage.DONE)
+        reply = await world.write(trade, client=TRADER)
         assert (reply.status, "x-replica-not-before" in reply.headers) == (504, True)
         assert (await world.state(ALICE, client=TRADER)).value == 2.0
 
@@ -127,7 +128,7 @@ async def test_a_write_of_unknown_outcome_raises_the_floor() -> None:
 )
 async def test_a_refused_write_raises_no_floor(status: int, body: bytes) -> None:
     async with running(ALICE) as world:
-        world.upstream.answer(status, body, path="/exchange")
+        world.upstream.faults.answer(status, body, path="/exchange")
         assert (await world.write()).body == body
         assert (await world.state(ALICE)).source == "memory"
 
@@ -135,14 +136,14 @@ async def test_a_refused_write_raises_no_floor(status: int, body: bytes) -> None
 async def test_a_read_after_a_write_does_not_join_one_from_before() -> None:
     async with running() as world:
         upstream = world.upstream
-        upstream.latency_s = 1.0
+        upstream.faults.latency(1.0)
         before = asyncio.create_task(world.state(CAROL, client=TRADER))
         others = asyncio.create_task(world.info({"type": "openOrders", "user": CAROL}, client=TRADER))
         await asyncio.sleep(0.1)
         assert upstream.calls() == 2
-        upstream.latency_s = 0.0
-        trades(world, CAROL, 2.0)
-        await world.write(client=TRADER)
+        upstream.faults.latency(0)
+        trade = trades(world, CAROL, 2.0)
+        await world.write(trade, client=TRADER)
         # A stranger may share the old flight; the trader may not.
         stranger = asyncio.create_task(world.state(CAROL, client=STRANGER))
         after = await world.state(CAROL, client=TRADER)
@@ -160,10 +161,10 @@ async def test_a_lagging_answer_after_a_write_is_not_taken_for_newer_than_it() -
         old = upstream.state(ALICE)
         upstream.set_state(ALICE, 1.0)
         await asyncio.sleep(1)
-        trades(world, ALICE, 2.0)
-        await world.write(client=TRADER)
+        trade = trades(world, ALICE, 2.0)
+        await world.write(trade, client=TRADER)
         # A replica of the upstream that lags: what it says is older than what we hold.
-        upstream.answer(200, old, type="clearinghouseState", times=1)
+        upstream.faults.answer(200, old, type="clearinghouseState", times=1)
         reply, took_s = await timed(asyncio.create_task(world.state(ALICE, client=TRADER)))
         if reply.status == 200:
             assert reply.value == 2.0
@@ -175,9 +176,9 @@ async def test_a_lagging_answer_after_a_write_is_not_taken_for_newer_than_it() -
 
 async def test_nothing_below_the_floor_stands_in() -> None:
     async with running(ALICE) as world:
-        trades(world, ALICE, 2.0)
-        await world.write(client=TRADER)
-        world.upstream.answer(502, b"", type="clearinghouseState")
+        trade = trades(world, ALICE, 2.0)
+        await world.write(trade, client=TRADER)
+        world.upstream.faults.answer(502, b"", type="clearinghouseState")
         assert (await world.state(ALICE, client=TRADER)).status == 502
         assert (await world.batch([ALICE], client=TRADER)).failed == [ALICE]
         assert (await world.state(ALICE, client=TRADER, cache_control="only-if-cached")).status == 504
@@ -232,7 +233,7 @@ async def test_a_batch_names_whoever_is_not_there_yet() -> None:
         upstream.push(BOB)
         await asyncio.sleep(0.1)
         floor = str(upstream.now_ms() + 1)
-        upstream.go_silent(BOB)
+        upstream.faults.go_silent(BOB)
         upstream.set_state(ALICE, 2.0)
         reply, took_s = await timed(
             asyncio.create_task(world.batch([ALICE, BOB], x_replica_not_before=floor))

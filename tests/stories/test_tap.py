@@ -7,8 +7,8 @@ import pytest
 
 from replica.upstream.rest import Rest
 from replica.upstream.tap import Tap
-from tests.upstream import FakeUpstream
-from tests.virtual import ALICE, connector, wall
+from tests.upstream import Upstream
+from tests.virtual import ALICE, WRITE, connector, wall
 from tests.watch import Watch, watched
 
 META = b'{"type":"meta"}'
@@ -52,7 +52,7 @@ class Notes(Tap):
 
 @pytest.fixture
 async def upstream() -> Any:
-    one = FakeUpstream(wall)
+    one = Upstream(wall)
     await one.start()
     yield one
     await one.stop()
@@ -67,7 +67,7 @@ async def ready(watch: Watch) -> None:
     assert watch.program.replica.assess().reasons == ()
 
 
-async def test_frames_of_both_directions_as_they_are(upstream: FakeUpstream) -> None:
+async def test_frames_of_both_directions_as_they_are(upstream: Upstream) -> None:
     notes = Notes()
     async with watched(upstream.base_url, ALICE, tap=notes) as watch:
         await ready(watch)
@@ -77,20 +77,19 @@ async def test_frames_of_both_directions_as_they_are(upstream: FakeUpstream) -> 
     assert ALICE.encode() in frames[1][1]
     assert frames[2][0] == "received"
     assert frames[2][1].startswith(b'{"channel":"subscriptionResponse"')
-    assert frames[3] == ("received", upstream._rendered[ALICE][0])
+    assert frames[3] == ("received", upstream.frames(ALICE)[0])
     assert connections(notes) == [("opened",), ("closed", "given up", None, False)]
 
 
-async def test_how_a_connection_ended(upstream: FakeUpstream) -> None:
+async def test_how_a_connection_ended(upstream: Upstream) -> None:
     notes = Notes()
     async with watched(upstream.base_url, ALICE, tap=notes) as watch:
         await ready(watch)
         upstream.abort()
         await watch.until(2)
-        upstream.subscribers[0].protocol.send_close(1012, "restarting")
-        upstream.subscribers[0].flush()
+        upstream.close_sockets(1012, "restarting")
         await watch.until(5)
-        upstream.go_mute()
+        upstream.faults.go_mute()
         await watch.until(60)
     told = connections(notes)
     assert told[:6] == [
@@ -123,18 +122,18 @@ async def test_dials_that_came_to_nothing() -> None:
     ]
 
 
-async def test_answers_and_what_came_instead(upstream: FakeUpstream) -> None:
+async def test_answers_and_what_came_instead(upstream: Upstream) -> None:
     notes = Notes()
     rest = Rest(
         upstream.base_url, connections=1, connect_timeout_s=1.0, idle_s=5.0, connector=connector, tap=notes
     )
     await rest.open()
     try:
-        upstream.latency_s = 0.5
-        upstream.answer(503, b"\xff", type="meta", content_type="text/odd", times=1)
+        upstream.faults.latency(0.5)
+        upstream.faults.answer(503, b"\xff", type="meta", content_type="text/odd", times=1)
         answer = await rest.post("/info", META, "application/json", deadline_s=3.0)
         assert (answer.status, answer.body) == (503, b"\xff")
-        upstream.hang(type="meta")
+        upstream.faults.hang(type="meta")
         with pytest.raises(Exception, match="no answer"):
             await rest.post("/info", META, "application/json", deadline_s=3.0)
         asking = asyncio.create_task(rest.post("/info", META, "application/json", deadline_s=3.0))
@@ -150,9 +149,9 @@ async def test_answers_and_what_came_instead(upstream: FakeUpstream) -> None:
     ]
 
 
-async def test_writes_are_told_as_well(upstream: FakeUpstream) -> None:
+async def test_writes_are_told_as_well(upstream: Upstream) -> None:
     notes = Notes()
     async with watched(upstream.base_url, ALICE, tap=notes) as watch:
-        await watch.program.replica.forward_exchange(b"{}", "application/json")
+        await watch.program.replica.forward_exchange(WRITE, "application/json")
     (told,) = [told for told in notes.of("answered") if told[2] == "/exchange"]
-    assert told[3:5] == (b"{}", 200)
+    assert told[3:5] == (WRITE, 200)

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from server.devnode.faults import Stage
 from tests.callers import Reply
-from tests.upstream import Stage
 from tests.virtual import ALICE, BOB, CAROL, DAVE, World, deaf_connector, running
 
 UNAVAILABLE = (502, b'{"error":"upstream unavailable"}')
@@ -25,7 +25,7 @@ def address(number: int) -> str:
 
 async def test_a_hundred_identical_cold_reads_are_one_call() -> None:
     async with running() as world:
-        world.upstream.latency_s = 0.1
+        world.upstream.faults.latency(0.1)
         replies = await asyncio.gather(*(world.state(CAROL) for _ in range(100)))
         assert world.upstream.calls() == 1
         assert {reply.body for reply in replies} == {replies[0].body}
@@ -43,14 +43,14 @@ async def test_spellings_of_one_account_are_one_call() -> None:
 
 async def test_identical_reads_of_any_type_are_one_call() -> None:
     async with running() as world:
-        world.upstream.latency_s = 0.1
+        world.upstream.faults.latency(0.1)
         await asyncio.gather(*(world.info({"type": "meta"}) for _ in range(100)))
         assert world.upstream.calls() == 1
 
 
 async def test_different_reads_are_not_mixed_up() -> None:
     async with running() as world:
-        world.upstream.latency_s = 0.1
+        world.upstream.faults.latency(0.1)
         world.upstream.change_quietly(CAROL, 1.0)
         world.upstream.change_quietly(DAVE, 2.0)
         world.upstream.change_quietly(DAVE, 3.0, "xyz")
@@ -61,7 +61,7 @@ async def test_different_reads_are_not_mixed_up() -> None:
 
 async def test_a_caller_that_gives_up_does_not_take_the_answer_from_the_others() -> None:
     async with running() as world:
-        world.upstream.latency_s = 1.0
+        world.upstream.faults.latency(1.0)
         impatient = asyncio.create_task(world.state(CAROL))
         await asyncio.sleep(0.1)
         patient = asyncio.create_task(world.state(CAROL))
@@ -73,8 +73,8 @@ async def test_a_caller_that_gives_up_does_not_take_the_answer_from_the_others()
 
 async def test_a_failure_is_shared_and_not_remembered() -> None:
     async with running() as world:
-        world.upstream.latency_s = 0.1
-        world.upstream.cut(Stage.DONE, path="/info")
+        world.upstream.faults.latency(0.1)
+        world.upstream.faults.cut(Stage.DONE, path="/info")
         replies = await asyncio.gather(*(world.state(CAROL) for _ in range(10)))
         assert {said(reply) for reply in replies} == {UNAVAILABLE}
         assert world.upstream.calls() == 1
@@ -83,7 +83,7 @@ async def test_a_failure_is_shared_and_not_remembered() -> None:
 
 async def test_a_batch_shares_the_calls_of_others() -> None:
     async with running() as world:
-        world.upstream.latency_s = 0.1
+        world.upstream.faults.latency(0.1)
         single, batch = await asyncio.gather(world.state(CAROL), world.batch([CAROL, DAVE]))
         assert world.upstream.calls() == 2
         assert batch.failed == []
@@ -94,8 +94,8 @@ async def test_a_batch_shares_the_calls_of_others() -> None:
 async def test_a_batch_joins_a_call_under_way_unless_that_is_too_old_for_it(
     directive: str, calls: int
 ) -> None:
-    async with running() as world:
-        world.upstream.latency_s = 0.5
+    async with running(upstream={"tick_s": 0.1}) as world:
+        world.upstream.faults.latency(0.5)
         single = asyncio.create_task(world.state(CAROL, cache_control=directive))
         await asyncio.sleep(0.2)
         batch = await world.batch([CAROL, DAVE], cache_control=directive)
@@ -106,7 +106,7 @@ async def test_a_batch_joins_a_call_under_way_unless_that_is_too_old_for_it(
 
 async def test_a_batch_gets_what_it_asked_for_without_a_ttl() -> None:
     async with running(account_ttl_s=0) as world:
-        world.upstream.latency_s = 0.5
+        world.upstream.faults.latency(0.5)
         single = asyncio.create_task(world.state(CAROL))
         await asyncio.sleep(0.2)
         assert (await world.batch([CAROL, DAVE])).failed == []
@@ -182,7 +182,7 @@ async def test_no_minute_is_over_the_budget_whatever_is_asked() -> None:
 async def test_a_429_holds_reads_back_for_a_while() -> None:
     async with running() as world:
         upstream = world.upstream
-        upstream.answer_429(times=1)
+        upstream.faults.answer_429(times=1)
         reply = await world.state(CAROL)
         assert said(reply) == (429, b"null")
         wait_s = int(reply.headers["retry-after"])
@@ -214,7 +214,7 @@ async def test_other_answers_come_back_unchanged(
     type_: str, status: int, body: bytes, content_type: str
 ) -> None:
     async with running() as world:
-        world.upstream.answer(status, body, content_type=content_type)
+        world.upstream.faults.answer(status, body, content_type=content_type)
         reply = await world.info({"type": type_, "user": CAROL})
         assert said(reply) == (status, body)
         assert reply.headers["content-type"] == content_type
@@ -227,7 +227,7 @@ async def test_an_answer_that_is_no_state_is_not_covered_by_an_old_one(body: byt
     async with running() as world:
         await world.state(CAROL)
         await asyncio.sleep(10)
-        world.upstream.answer(200, body)
+        world.upstream.faults.answer(200, body)
         reply = await world.state(CAROL)
         assert said(reply) == (200, body)
         assert reply.source == "upstream"
@@ -244,19 +244,19 @@ async def test_an_unknown_dex_is_the_upstreams_500() -> None:
 async def fail(world: World, how: str) -> None:
     upstream = world.upstream
     if how == "gone":
-        await upstream.refuse_connections()
+        upstream.refuse_connections()
         upstream.abort()
         await asyncio.sleep(0.01)
     elif how == "hanging":
-        upstream.hang()
+        upstream.faults.hang()
     elif how == "no HTTP":
         for _ in range(4):
-            upstream.answer_raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+            upstream.faults.answer_raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
     elif how == "short":
         for _ in range(4):
-            upstream.answer_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
+            upstream.faults.answer_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
     else:
-        upstream.cut(Stage[how], path="/info", times=4)
+        upstream.faults.cut(Stage[how], path="/info", times=4)
 
 
 FAILURES = {
@@ -300,7 +300,7 @@ async def test_a_held_state_stands_in_and_is_marked_stale(how: str) -> None:
         assert reply.source == "stale"
         assert int(reply.headers["age"]) >= 30
         assert reply.as_of == first.as_of
-        world.upstream.hang()
+        world.upstream.faults.hang()
         await asyncio.sleep(31)
         assert (await world.state(CAROL)).status in (502, 504)
 
@@ -310,7 +310,7 @@ async def test_a_held_state_stands_in_for_an_upstream_in_trouble(status: int, bo
     async with running() as world:
         first = await world.state(CAROL)
         await asyncio.sleep(10)
-        world.upstream.answer(status, body, content_type="text/html")
+        world.upstream.faults.answer(status, body, content_type="text/html")
         reply = await world.state(CAROL)
         assert (reply.source, reply.body) == ("stale", first.body)
 
@@ -319,7 +319,7 @@ async def test_a_held_state_stands_in_for_a_spent_budget() -> None:
     async with running() as world:
         first = await world.state(CAROL)
         await asyncio.sleep(10)
-        world.upstream.answer_429()
+        world.upstream.faults.answer_429()
         reply = await world.state(CAROL)
         assert (reply.source, reply.body) == ("stale", first.body)
 
@@ -340,7 +340,7 @@ async def test_nothing_stale_against_the_clients_will(directive: dict[str, str],
     async with running() as world:
         await world.state(CAROL)
         await asyncio.sleep(10)
-        world.upstream.answer(502, b"")
+        world.upstream.faults.answer(502, b"")
         reply = await world.state(CAROL, **directive)
         batch = await world.batch([CAROL], **directive)
         if stands_in:
@@ -351,7 +351,7 @@ async def test_nothing_stale_against_the_clients_will(directive: dict[str, str],
 
 async def test_a_batch_names_what_could_not_be_had() -> None:
     async with running(ALICE) as world:
-        world.upstream.answer(500, b"null", user=CAROL)
+        world.upstream.faults.answer(500, b"null", user=CAROL)
         reply = await world.batch([CAROL, ALICE, DAVE])
         assert reply.failed == [CAROL]
         assert [row[0] for row in reply.json["successful_states"]] == [ALICE, DAVE]
@@ -393,7 +393,7 @@ async def test_no_cache_always_asks() -> None:
 
 async def test_max_age_is_the_age_a_client_will_bear() -> None:
     async with running(ALICE, BOB, account_live_s=60) as world:
-        world.upstream.go_silent()
+        world.upstream.faults.go_silent()
         await asyncio.sleep(3)
         assert (await world.state(ALICE, cache_control="max-age=4")).source == "memory"
         assert (await world.batch([ALICE], cache_control="max-age=4")).source == "memory"

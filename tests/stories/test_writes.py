@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from server.devnode.faults import Stage
 from tests.callers import Reply
-from tests.upstream import Stage
 from tests.virtual import ALICE, CAROL, WRITE, World, deaf_connector, running
 
 ODD = (
@@ -14,6 +14,13 @@ ODD = (
     b'"nonce": 17, "vaultAddress":null , "later": 1.50, "later": 2 }'
 )
 """Legal, and no JSON library writes it back the way it is."""
+
+
+CANCEL = (
+    b'{"action":{"type":"cancel","cancels":[{"a":0,"o":1}]},"nonce":1,'
+    b'"signature":{"r":"0x1","s":"0x2","v":27}}'
+)
+"""What nobody signed: the exchange says so with a 200."""
 
 
 def is_not_sent(reply: Reply) -> bool:
@@ -39,7 +46,9 @@ async def hang_up(world: World) -> None:
 async def test_the_clients_bytes_go_up_and_the_upstreams_come_down() -> None:
     async with running() as world:
         answer = b'{"status":"ok" , "response":{"type":"cancel","data":{"statuses":["success"]}}}'
-        world.upstream.answer(200, answer, path="/exchange", content_type="application/json; charset=x")
+        world.upstream.faults.answer(
+            200, answer, path="/exchange", content_type="application/json; charset=x"
+        )
         reply = await world.write(ODD, content_type="application/json;charset=UTF-8")
         assert world.upstream.writes == [ODD]
         assert (reply.status, reply.body) == (200, answer)
@@ -62,7 +71,7 @@ async def test_refusals_of_the_upstream_come_back_unchanged(
     status: int, body: bytes, content_type: str
 ) -> None:
     async with running() as world:
-        world.upstream.answer(status, body, content_type=content_type)
+        world.upstream.faults.answer(status, body, content_type=content_type)
         reply = await world.write()
         assert (reply.status, reply.body, reply.headers["content-type"]) == (status, body, content_type)
         assert len(world.upstream.writes) == 1
@@ -79,16 +88,15 @@ async def test_a_write_cut_anywhere_is_seen_once_at_most_and_its_outcome_is_unkn
             await world.write(ODD)
         if connection == "new" or stage is Stage.CONNECTED:
             await hang_up(world)
-        done: list[bytes] = []
-        upstream.writes_do = done.append
-        upstream.cut(stage)
-        arrived, read = len(upstream.arrived), len(upstream.writes)
-        assert is_unknown(await world.write())
+        write, value = upstream.transfer(ALICE, 1.0), upstream.value(ALICE)
+        upstream.faults.cut(stage)
+        arrived, read = len(upstream.seen.heads), len(upstream.writes)
+        assert is_unknown(await world.write(write))
         await asyncio.sleep(60)
         # Nobody tried again behind the client's back, at any point.
-        assert len(upstream.arrived) - arrived == (stage is not Stage.CONNECTED)
+        assert len(upstream.seen.heads) - arrived == (stage is not Stage.CONNECTED)
         assert len(upstream.writes) - read == (stage in (Stage.READ, Stage.DONE, Stage.ANSWER))
-        assert len(done) == (stage in (Stage.DONE, Stage.ANSWER))
+        assert upstream.value(ALICE) - value == (stage in (Stage.DONE, Stage.ANSWER))
         # And the next one goes through.
         assert (await world.write()).status == 200
 
@@ -96,7 +104,7 @@ async def test_a_write_cut_anywhere_is_seen_once_at_most_and_its_outcome_is_unkn
 @pytest.mark.parametrize("raw", [b"SSH-2.0\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\n\r\n" * 2, b"\x00" * 100])
 async def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
     async with running() as world:
-        world.upstream.answer_raw(raw or b"\r\n", path="/exchange")
+        world.upstream.faults.answer_raw(raw or b"\r\n", path="/exchange")
         reply = await world.write()
         assert reply.status == 200 if b"200" in raw else is_unknown(reply)
         assert len(world.upstream.writes) == 1
@@ -105,7 +113,7 @@ async def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
 async def test_nobody_listening_is_not_sent() -> None:
     async with running() as world:
         await hang_up(world)
-        await world.upstream.refuse_connections()
+        world.upstream.refuse_connections()
         assert is_not_sent(await world.write())
         assert world.upstream.writes == []
 
@@ -119,7 +127,7 @@ async def test_no_connection_in_time_is_not_sent() -> None:
 
 async def test_no_free_connection_in_time_is_not_sent() -> None:
     async with running(write_connections=1, connect_timeout_s=3, write_timeout_s=20) as world:
-        world.upstream.hang(path="/exchange")
+        world.upstream.faults.hang(path="/exchange")
         first = asyncio.create_task(world.write())
         await asyncio.sleep(0.1)
         assert is_not_sent(await world.write(ODD))
@@ -129,7 +137,7 @@ async def test_no_free_connection_in_time_is_not_sent() -> None:
 
 async def test_a_write_that_is_not_answered_times_out_with_an_unknown_outcome() -> None:
     async with running(write_timeout_s=20) as world:
-        world.upstream.hang(path="/exchange")
+        world.upstream.faults.hang(path="/exchange")
         began = asyncio.get_running_loop().time()
         assert is_unknown(await world.write())
         assert asyncio.get_running_loop().time() - began == pytest.approx(20.0)
@@ -140,15 +148,15 @@ async def test_a_write_over_a_connection_that_idled_out_goes_over_a_new_one() ->
     async with running() as world:
         await world.write()
         await hang_up(world)
-        connections = world.upstream.connections
+        connections = world.upstream.seen.connections
         assert (await world.write()).status == 200
-        assert world.upstream.connections == connections + 1
+        assert world.upstream.seen.connections == connections + 1
         assert len(world.upstream.writes) == 2
 
 
 async def test_identical_writes_are_two_writes() -> None:
     async with running() as world:
-        world.upstream.latency_s = 0.1
+        world.upstream.faults.latency(0.1)
         replies = await asyncio.gather(world.write(), world.write())
         assert [reply.status for reply in replies] == [200, 200]
         assert world.upstream.writes == [WRITE, WRITE]
@@ -156,7 +164,7 @@ async def test_identical_writes_are_two_writes() -> None:
 
 async def test_reads_cannot_starve_a_write() -> None:
     async with running(read_connections=2) as world:
-        world.upstream.hang(path="/info")
+        world.upstream.faults.hang(path="/info")
         reads = [asyncio.create_task(world.info({"type": "meta", "n": n})) for n in range(20)]
         await asyncio.sleep(0.1)
         began = asyncio.get_running_loop().time()
@@ -203,14 +211,16 @@ async def test_what_policy_refuses_never_leaves(settings: dict[str, object], bod
         reply = await world.write(body)
         assert reply.status == 403
         assert reply.json == {"error": says, "code": 403, "msg": says, "outcome": "not sent"}
-        assert world.upstream.arrived.count("/exchange") == 0
+        assert world.upstream.seen.heads.count("/exchange") == 0
         # Nothing was written: no read pays for it.
         assert (await world.state(ALICE)).source == "memory"
 
 
 async def test_allowed_actions_pass() -> None:
     async with running(allowed_actions=("cancel", "order")) as world:
-        assert [(await world.write(body)).status for body in (WRITE, ODD)] == [200, 200]
+        writes = (WRITE, CANCEL)
+        assert [(await world.write(body)).status for body in writes] == [200, 200]
+        assert world.upstream.writes == list(writes)
 
 
 async def test_the_kill_switch_works_while_its_file_is_there(tmp_path: Path) -> None:
@@ -255,4 +265,4 @@ async def test_a_body_that_is_no_write_is_refused_in_the_wires_words(
         reply = await world.write(body, content_type=content_type)
         assert (reply.status, reply.body) == (status, says)
         assert reply.headers["content-type"].startswith("text/plain")
-        assert world.upstream.arrived.count("/exchange") == 0
+        assert world.upstream.seen.heads.count("/exchange") == 0
