@@ -30,6 +30,8 @@ WORDS = (
 MAY_IMPORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("replica.upstream*", (*WORDS, "replica.upstream*")),
     ("replica.state*", (*WORDS, "replica.state*")),
+    ("replica.streams*", (*WORDS, "replica.streams*")),
+    ("replica.universe", WORDS),
     *((word, WORDS) for word in WORDS),
     ("replica*", ("replica.*",)),  # never server, never its own door
     ("server.signing*", ("server.signing*",)),  # a formula book: it knows nobody
@@ -65,6 +67,7 @@ NETWORK = (
 )
 SHELLS = (
     "replica.replica",
+    "replica.mirror",  # heals streams with answers of /info, which it waits for
     "replica.upstream.feed",
     "replica.upstream.rest",
     "replica.upstream.budget",
@@ -83,6 +86,9 @@ SHELLS = (
     "server.upgrades",
     "server.health",
     "server.__main__",
+    "server.ws.connection",
+    "server.ws.endpoint",
+    "server.ws.posts",  # names of HTTP statuses
     "server.devnode*",
 )
 """Modules that may import NETWORK. All others take bytes and a clock reading and return values."""
