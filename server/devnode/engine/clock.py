@@ -20,7 +20,7 @@ def block(ground: Ground, makers: Makers, look: Look) -> None:
     _scheduled_cancels(ground)
     walk(ground, makers)
     fund(ground)
-    fire_all(ground)
+    fire_all(ground, look)
     slice_all(ground, look)
     liquidate_all(ground, look)
 

@@ -21,7 +21,7 @@ from server.devnode.engine import (
 from server.devnode.engine.account import Account
 from server.devnode.engine.events import Event
 from server.devnode.engine.listing import Listing
-from server.devnode.engine.makers import Makers, look, requote, set_price
+from server.devnode.engine.makers import Makers, forget_looks, requote, set_price, visit
 from server.devnode.engine.reads import Reads
 from server.devnode.engine.refusals import Refused
 from server.devnode.engine.state import Ground
@@ -81,13 +81,12 @@ class Engine(Reads):
     ) -> None:
         self.listing = Listing(markets or Markets())
         self.ground = Ground(self.listing, seed)
-        super().__init__(self.ground)
+        super().__init__(self.ground, makers)
         self.journal: list[Call] = []
         self._keep = keep_journal
-        self._makers = makers
         self._faucet = faucet
         self._check_nonce = check_nonce
-        self._look: Callable[[int], None] = lambda asset: look(self.ground, makers, asset)
+        self._look: Callable[[int], None] = lambda asset: visit(self.ground, makers, asset)
         self._handlers: Mapping[str, Handler] = {
             "order": lambda g, account, action: order_actions.order(g, account, action, self._look),
             "modify": lambda g, account, action: order_actions.modify(g, account, action, self._look),
@@ -243,13 +242,6 @@ class Engine(Reads):
         set_price(self.ground, inst, ticks, oracle=oracle)
         requote(self.ground, self._makers)
 
-    def look(self, coin: str) -> None:
-        """Somebody reads a market's book: its makers turn up, if they had not. Raises `KeyError`."""
-        asset = self.listing.by_coin[coin].asset
-        if self._makers.quote and asset not in self.ground.state.quoted:
-            self._note("look", coin)
-            self._look(asset)
-
     def _note(self, name: str, *arguments: Any) -> None:
         if self._keep:
             self.journal.append((name, arguments))
@@ -275,6 +267,7 @@ class Engine(Reads):
 
     def digest(self) -> str:
         """A hash over everything, the log of events included. Equal exactly where the states are."""
+        forget_looks(self.ground, self._makers)
         return snapshots.digest(self.ground)
 
     def replay(self, journal: Iterable[Call]) -> None:

@@ -11,6 +11,7 @@ from server.devnode.engine.book import LevelView
 from server.devnode.engine.events import OrderStatus
 from server.devnode.engine.funding import rate
 from server.devnode.engine.listing import Instrument
+from server.devnode.engine.makers import Makers, best, look
 from server.devnode.engine.margin import free, leverage_of
 from server.devnode.engine.matching import reducible
 from server.devnode.engine.render import Renderer
@@ -22,10 +23,11 @@ EMPTY = Core(0)
 
 
 class Reads:
-    """Pure questions: nothing here changes the state. Unknown accounts are empty, never an error."""
+    """Questions: nothing here changes what is told. Unknown accounts are empty, never an error."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, makers: Makers) -> None:
         self._ground = ground
+        self._makers = makers
         self.wire = Renderer(ground.listing)
 
     def core(self, user: str, dex: str = "") -> Core:
@@ -85,12 +87,16 @@ class Reads:
         inst = self._ground.listing.by_coin.get(coin)
         if inst is None:
             return None
-        book = self._ground.state.books.get(inst.asset)
-        bid, ask = (book.bids.best(), book.asks.best()) if book else (None, None)
+        bid, ask = self.best(inst.asset)
         if bid is not None and ask is not None:
-            return number((bid.px + ask.px) * 5, inst.px_decimals + 1)
+            return number((bid + ask) * 5, inst.px_decimals + 1)
+        book = self._ground.state.books.get(inst.asset)
         last = book.last if book else 0
         return number(last or self._ground.state.marks[inst.asset], inst.px_decimals)
+
+    def best(self, asset: int) -> tuple[int | None, int | None]:
+        """Best bid and ask in ticks, as who looks at the book finds them; None for an empty side."""
+        return best(self._ground, self._makers, asset)
 
     def addresses(self) -> tuple[str, ...]:
         """Every account but the engine's own."""
@@ -198,6 +204,7 @@ class Reads:
         inst = self._ground.listing.by_coin.get(coin)
         if inst is None:
             return None
+        look(self._ground, self._makers, inst.asset)
         book = self._ground.state.books.get(inst.asset)
         return book.levels(depth, sig_figs, mantissa) if book else ([], [])
 
@@ -213,8 +220,10 @@ class Reads:
             "time": self._ground.state.now,
             "levels": [[self._level(inst, level) for level in side] for side in levels],
         }
-        if sig_figs is not None and levels[0] and levels[1]:
-            row["spread"] = number(levels[1][0].px - levels[0][0].px, inst.px_decimals)
+        bid, ask = self.best(inst.asset)
+        if sig_figs is not None and bid is not None and ask is not None:
+            # Recorded: of the true best prices, whatever the levels are merged to.
+            row["spread"] = number(ask - bid, inst.px_decimals)
         return row
 
     def _level(self, inst: Instrument, level: LevelView) -> Row:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
 from server.devnode.engine.account import Account, Pool
 from server.devnode.engine.armed import Armed
@@ -45,6 +46,16 @@ class Drift:
     oracle: int = 1
 
 
+class Move(NamedTuple):
+    """A change of marks: they are numbered from 1 on."""
+
+    number: int
+    time: int
+
+
+START = Move(0, 0)  # the marks that a world begins with
+
+
 @dataclass(slots=True)
 class State:
     seed: int
@@ -62,7 +73,10 @@ class State:
     triggers: dict[int, Armed] = field(default_factory=dict)  # by asset
     twaps: dict[int, Twap] = field(default_factory=dict)
     drifts: dict[int, Drift] = field(default_factory=dict)
-    quoted: dict[int, int] = field(default_factory=dict)  # assets with a ladder -> mark it stands around
+    moves: int = 0  # of marks so far
+    moved: dict[int, Move] = field(default_factory=dict)  # the last one of each asset's mark
+    visited: set[int] = field(default_factory=set)  # assets in which somebody has traded
+    quoted: dict[int, int] = field(default_factory=dict)  # assets with a ladder -> the move it stands for
     ladders: dict[int, tuple[int, ...]] = field(default_factory=dict)  # the orders they are made of
     oracle_ms: int = 0  # last step of the walk
     hour: int = 0  # last hour that was funded
@@ -84,6 +98,8 @@ class Ground:
             self.state.oracles[inst.asset] = self.state.marks[inst.asset] = inst.market.start
         for address in (FEES, INSURANCE, LIQUIDATOR, CLEARING, HOUSE):
             self.state.accounts[address] = Account(address, exempt=True)
+        for dex in listing.dexes:
+            self.state.accounts[HOUSE].pool(dex)  # now, not when its ladder there first happens to be needed
 
     def __repr__(self) -> str:
         return f"<Ground {len(self.state.accounts)} accounts, {self.history!r}>"

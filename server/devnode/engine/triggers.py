@@ -5,17 +5,19 @@ from __future__ import annotations
 from server.devnode.engine.account import Order
 from server.devnode.engine.lifecycle import cancel, end_children, take_away
 from server.devnode.engine.matching import reducible
+from server.devnode.engine.order_actions import Look
 from server.devnode.engine.placing import run
 from server.devnode.engine.state import Ground
 
 
-def fire_all(ground: Ground) -> None:
+def fire_all(ground: Ground, look: Look) -> None:
     """Fire every trigger order that its market's mark has reached, oldest first."""
     state = ground.state
     due = (order for asset, armed in state.triggers.items() for order in armed.due(state.marks[asset]))
     for order in sorted(due, key=lambda one: one.terms.oid):
         account = state.accounts[order.terms.user]
         if order.terms.oid in account.orders:  # the one before it may have ended this one
+            look(order.terms.asset)
             _fire(ground, order)
 
 

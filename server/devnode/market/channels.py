@@ -201,7 +201,6 @@ class Channels:
         return f'"data":{text[:-1]},"fast":true}}' if fast else f'"data":{text}'
 
     def _bbo(self, one: Subscription) -> str:
-        self._truth.look(one.coin)
         book = self._truth.engine.book(one.coin, depth=1)
         assert book is not None, "coins are checked when they are subscribed to"
         best = [side[0] if side else None for side in book["levels"]]

@@ -36,9 +36,8 @@ def _perp(truth: Truth, inst: Instrument) -> str:
     state, decimals, now = truth.engine.ground.state, inst.px_decimals, truth.engine.now
     mark, oracle = state.marks[inst.asset], state.oracles[inst.asset]
     lots, ntl = truth.tape.day(inst.coin, now)
-    book = state.books.get(inst.asset)
-    bid, ask = (book.bids.best(), book.asks.best()) if book else (None, None)
-    low, high = (bid.px, ask.px) if bid and ask else (mark, mark + step_at(mark, decimals))
+    bid, ask = truth.engine.best(inst.asset)
+    low, high = (bid, ask) if bid and ask else (mark, mark + step_at(mark, decimals))
     return (
         f'{{"funding":"{truth.engine.funding_rate(inst.coin)}"'
         f',"openInterest":"{number(truth.tape.open_interest[inst.asset], inst.sz_decimals)}"'

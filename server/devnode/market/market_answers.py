@@ -46,13 +46,12 @@ def fits(sig_figs: int | None, mantissa: int | None) -> bool:
 
 
 def book_text(truth: Truth, coin: str, sig_figs: int | None, mantissa: int | None, depth: int = 20) -> str:
-    """`l2Book`. Whoever looks at a market brings its makers there."""
-
-    def make() -> str:
-        truth.look(coin)
-        return orjson.dumps(truth.engine.book(coin, sig_figs, mantissa, depth)).decode()
-
-    return truth.once("", ("book", coin, sig_figs, mantissa, depth), make)
+    """`l2Book`."""
+    return truth.once(
+        "",
+        ("book", coin, sig_figs, mantissa, depth),
+        lambda: orjson.dumps(truth.engine.book(coin, sig_figs, mantissa, depth)).decode(),
+    )
 
 
 def _recent_trades(truth: Truth, request: InfoRequest, now_ms: int) -> Answer:

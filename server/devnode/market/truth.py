@@ -72,10 +72,6 @@ class Truth:
         coins = sorted(coin for coin, inst in self.coins.items() if inst.dex == dex)
         return "{" + ",".join(f'"{coin}":"{self.engine.mid(coin)}"' for coin in coins) + "}"
 
-    def look(self, coin: str) -> None:
-        """Somebody looks at a market's book: its makers turn up."""
-        self.engine.look(coin)
-
     def once(self, user: str, key: object, make: Callable[[], str]) -> str:
         """Render once per change. What depends on no account is kept under ""."""
         kept = self._memo.setdefault(user, {})

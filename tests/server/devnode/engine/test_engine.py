@@ -29,7 +29,7 @@ def test_the_same_seed_and_calls_give_the_same_bytes() -> None:
 def test_a_replayed_journal_leads_to_the_same_state() -> None:
     one, two = Engine(seed=5), Engine(seed=5)
     play(one)
-    one.look("ETH")
+    one.book("ETH")
     two.replay(one.journal)
     assert two.digest() == one.digest()
 
@@ -82,7 +82,6 @@ def test_events_are_numbered_and_may_be_forgotten() -> None:
 
 def test_oracles_walk_and_the_books_follow() -> None:
     engine = Engine(seed=5)
-    engine.look("BTC")
     engine.advance(NOW)
     seq = engine.seq
     engine.advance(NOW + 3_000)
@@ -96,7 +95,6 @@ def test_oracles_walk_and_the_books_follow() -> None:
 def test_a_mark_set_apart_keeps_its_distance() -> None:
     engine = Engine(seed=5)
     engine.advance(NOW)
-    engine.look("BTC")
     engine.set_mark("BTC", "87516", NOW)  # 10% below
     bids, asks = engine.levels("BTC") or ([], [])
     assert bids[0].px < 875_160 < asks[0].px

@@ -8,6 +8,7 @@ from tests.server.devnode.engine.exchange import (
     BTC,
     CAT,
     HYPE,
+    NOW,
     QUOTED,
     Hand,
     cloid,
@@ -179,9 +180,9 @@ def test_a_faucet_lets_anybody_be_born() -> None:
 
 
 def test_the_house_quotes_what_is_traded() -> None:
+    assert Hand().engine.book("BTC") == {"coin": "BTC", "time": NOW, "levels": [[], []]}
     hand = Hand(QUOTED)
-    assert hand.engine.book("BTC") == {"coin": "BTC", "time": hand.now, "levels": [[], []]}
     assert "filled" in hand.buy(ANN, "98000", "0.01", tif="Ioc")
-    hand.engine.look("ETH")
+    hand.engine.book("ETH")
     book = hand.engine.book("ETH")
     assert book is not None and [len(side) for side in book["levels"]] == [20, 20]
