@@ -1,6 +1,6 @@
 """A hand to trade with: short calls for the actions that the tests send again and again."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from server.devnode.engine import Engine, Makers
 
@@ -39,10 +39,18 @@ def row(
 
 
 class Hand:
-    """An engine with three funded accounts, at a clock of its own."""
+    """An engine with three funded accounts, at a clock of its own.
+
+    After each test the events of all its engines must lead to their states (`conftest.py`), unless it reached
+    into a state by itself: then it says `tampered`.
+    """
+
+    made: ClassVar[list["Hand"]] = []
 
     def __init__(self, makers: Makers = STILL, usd: int = 10_000, **options: Any) -> None:
         self.engine = Engine(seed=7, makers=makers, **options)
+        self.tampered = False
+        self.made.append(self)
         self.now = NOW
         for user in (ANN, BOB, CAT):
             self.engine.credit(user, usd * USD, self.now)

@@ -88,6 +88,7 @@ def test_a_resting_order_that_cannot_be_afforded_any_more_is_cancelled_when_it_i
     hand.act(BOB, "usdSend", destination=ANN, amount="5000", time=1)
     pool = hand.engine.ground.state.accounts[BOB].pool("")
     pool.cash -= 4_000 * USD  # a loss elsewhere
+    hand.tampered = True
     hand.engine.ground.pool(ANN, "").cash += 4_000 * USD
     hand.sell(ANN, "97240", "1", tif="Ioc")
     assert hand.statuses(BOB)[-1] == "marginCanceled" and hand.szi(BOB) == 0
