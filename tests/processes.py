@@ -4,18 +4,21 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 
 
 @contextlib.asynccontextmanager
-async def running(*args: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A process of ours and its first line. Killed at the end if it is still there."""
+async def running(
+    *args: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A process of ours, with this added to its environment, and its first line. Killed at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "server", *args),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
     )
     try:
         assert process.stdout is not None
