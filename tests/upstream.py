@@ -2,6 +2,7 @@
 
 The truth of an account is one amount per dex, its `accountValue`: money comes from the faucet, and from there
 to a builder dex or back to the bank as it does on the exchange. What is compared is the devnode's own answer.
+Prices stay where they are, unless the options say otherwise.
 """
 
 import json
@@ -28,7 +29,7 @@ class Upstream(Devnode):
 
     def __init__(self, clock: Callable[[], float], *, users_limit: int | None = None, **options: Any) -> None:
         limits = replace(Limits.off(), users=users_limit)
-        born = {"accounts": 0, "faucet_usd": 0, "impersonation": True}
+        born = {"accounts": 0, "faucet_usd": 0, "impersonation": True, "walk": False}
         super().__init__(**born | {"clock": clock, "limits": limits} | options)
         self._nonce = 0
         self._frames: dict[str, list[bytes]] = {}

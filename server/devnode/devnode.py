@@ -49,7 +49,8 @@ class Devnode(Controls):
     its place. `clock` gives the seconds that `time` in a state is made of; cadences follow the event
     loop. Prices move every `tick_s`, accounts are pushed every `push_s` seconds; `cadences` sets the other
     periods by their names in `market.channels.PERIODS`. With `time_ms` the clock begins there; `paused`,
-    nothing moves but by the controls: the same requests get the same bytes then.
+    nothing moves but by the controls: the same requests get the same bytes then. Without `walk` time goes
+    on, but oracles and marks stay where they are put.
 
     Actions are signed for `chain` ("testnet", as the official client signs for any URL but the mainnet's
     own, or "mainnet"); whoever is known may sign for the other one too. Who signs a first action is born
@@ -68,6 +69,7 @@ class Devnode(Controls):
         push_s: float = 5.0,
         time_ms: int | None = None,
         paused: bool = False,
+        walk: bool = True,
         chain: str = "testnet",
         faucet_usd: float = 10_000,
         impersonation: bool = False,
@@ -90,6 +92,7 @@ class Devnode(Controls):
                 next_ms=told.next_ms,
                 wall_ms=lambda: int(clock() * 1000),
                 step_ms=max(1, round(tick_s * 1000)),
+                walk=walk,
                 chain=chain,
                 faucet_usd=faucet_usd,
                 impersonation=impersonation,

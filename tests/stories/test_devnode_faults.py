@@ -8,24 +8,22 @@ from typing import Any
 
 import pytest
 
-from replica import Clock
-from server.app import Program
-from server.devnode import Devnode, Limits
+from server.devnode import Devnode
 from server.devnode.faults import Stage
-from server.settings import Settings
-from tests.virtual import WRITE, Reply, World, connector, wall
+from tests.callers import Reply
+from tests.virtual import WRITE, World, running
 
-SIGNED = WRITE.replace(b'"s":"1.0"}', b'"s":"1.0","r":false,"t":{"limit":{"tif":"Gtc"}}}')
+ADDRESSES = Devnode(accounts=6).addresses
 
 
 class Stack:
-    """The devnode, the program that follows its first two accounts, and a client before it."""
+    """The world with accounts that hold something, of which it follows two, and prices that move."""
 
-    def __init__(self, node: Devnode, world: World) -> None:
-        self.node = node
-        self.faults = node.faults
+    def __init__(self, world: World) -> None:
         self.world = world
-        self.alice, self.bob, self.carol, self.dave = node.addresses[:4]
+        self.node = world.upstream
+        self.faults = self.node.faults
+        self.alice, self.bob, self.carol, self.dave = self.node.addresses[:4]
 
     async def source(self, user: str) -> str:
         return (await self.world.state(user)).source
@@ -33,43 +31,23 @@ class Stack:
     def is_fresh(self, user: str) -> bool:
         return self.world.store.table("")[user].fresh(asyncio.get_running_loop().time())
 
-    def truth(self, user: str, dex: str = "") -> bytes:
-        return self.node.source.state(user, dex, self.node.now_ms()).encode()
-
 
 @contextlib.asynccontextmanager
 async def stack(paused: bool = False, **settings: Any) -> AsyncIterator[Stack]:
-    node = Devnode(accounts=6, limits=Limits.off(), clock=wall, paused=paused)
-    base_url = f"http://127.0.0.1:{await node.start()}"
-    program = Program(
-        Settings(**settings),
-        base_url=base_url,
-        follow=tuple(node.addresses[:2]),
-        clock=Clock(monotonic=asyncio.get_running_loop().time, wall=wall),
-        random=Random(1),
-        connector=connector,
-    )
-    world = World(program, node)  # type: ignore[arg-type]
-    try:
-        await program.start()
-        await world.until_live()
-        await world.until(lambda: program.replica.perp_dexs is not None)
-        yield Stack(node, world)
-    finally:
-        await program.stop()
-        await node.stop()
-        world.store.check()
+    options = {"accounts": len(ADDRESSES), "walk": True, "paused": paused}
+    async with running(*ADDRESSES[:2], upstream=options, **settings) as world:
+        yield Stack(world)
 
 
 async def test_what_is_followed_follows_the_controls() -> None:
     async with stack(paused=True, frozen_after_s=0) as it:
         first = await it.world.state(it.alice)
-        assert (first.source, first.body) == ("memory", it.truth(it.alice))
+        assert (first.source, first.body) == ("memory", it.node.state(it.alice))
         it.node.set_mark("BTC", "50000")
         it.node.step(5)
         await asyncio.sleep(0.01)
         second = await it.world.state(it.alice)
-        assert (second.source, second.body) == ("memory", it.truth(it.alice))
+        assert (second.source, second.body) == ("memory", it.node.state(it.alice))
         assert second.as_of == first.as_of + 5001
 
 
@@ -126,12 +104,12 @@ async def test_reads_that_hang_time_out() -> None:
 async def test_a_write_that_is_cut_is_sent_once_and_its_outcome_is_unknown(stage: Stage) -> None:
     async with stack() as it:
         it.faults.cut_writes(stage)
-        reply = await it.world.write(SIGNED)
+        reply = await it.world.write(WRITE)
         assert (reply.status, reply.json["outcome"]) == (504, "unknown")
         await asyncio.sleep(60)
         read = stage in (Stage.READ, Stage.DONE, Stage.ANSWER)
         assert it.node.stats.exchange["order"] == read
-        assert (await it.world.write(SIGNED)).status == 200
+        assert (await it.world.write(WRITE)).status == 200
         assert it.node.stats.exchange["order"] == read + 1
 
 

@@ -75,6 +75,7 @@ class Exchange(Truth):
         next_ms: Callable[[], int],
         wall_ms: Callable[[], int],
         step_ms: int = 1000,
+        walk: bool = True,
         chain: str = "testnet",
         faucet_usd: float = 10_000,
         impersonation: bool = False,
@@ -83,7 +84,7 @@ class Exchange(Truth):
         self.heard: Callable[[Sequence[Event]], None] = lambda _: None
         self._count = accounts
         self._clock_ms, self._next_ms = now_ms, next_ms
-        self._makers = Makers(step_ms=step_ms)
+        self._makers = Makers(step_ms=step_ms, walk=walk)
         self._faucet = round(faucet_usd * MICRO)
         self._wall_ms = wall_ms
         self.chain, self.faucet_usd, self.impersonation = chain, faucet_usd, impersonation

@@ -53,6 +53,22 @@ async def test_two_devnodes_share_a_loop(devnode: Start) -> None:
         assert (await http(node.port, body)).json["assetPositions"]
 
 
+async def test_without_a_walk_prices_stay_where_they_are_put_and_time_goes_on(devnode: Start) -> None:
+    node = await devnode(walk=False)
+
+    async def said(kind: str, **fields: str) -> Any:
+        return (await http(node.port, {"type": kind, **fields})).json
+
+    mids = await said("allMids")
+    began = (await said("clearinghouseState", user=node.addresses[1]))["time"]
+    await asyncio.sleep(300)
+    assert await said("allMids") == mids
+    assert (await said("clearinghouseState", user=node.addresses[1]))["time"] > began + 290_000
+    node.set_oracle("BTC", "50000")
+    await asyncio.sleep(300)
+    assert await said("allMids") == mids | {"BTC": "50000.0"}
+
+
 async def test_prices_move_by_the_loop_and_time_by_the_clock(devnode: Start) -> None:
     seconds = 1_700_000_000.0
     node = await devnode(tick_s=2.0, clock=lambda: seconds)
