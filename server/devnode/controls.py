@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import hashlib
 import math
 from typing import Any
 
@@ -23,6 +23,8 @@ from server.devnode.faults import Faults
 from server.devnode.feeds import Feeds
 
 MOST_BLOCKS = 100_000  # in one call: it is one stretch on the event loop, some 0.1 ms each
+
+SEAL_BYTES = 8
 
 VERBS = (
     "pause", "resume", "step", "advance", "set_mark", "set_oracle", "fund", "faucet", "impersonate", "reset",
@@ -69,7 +71,7 @@ class Controls:
 
     def advance(self, seconds: float, quietly: bool = False) -> None:
         """Move `time` forward, and make the blocks that fall due in it."""
-        if not 0 <= seconds < math.inf:
+        if not 0 <= seconds * 1000 < math.inf:
             raise ValueError(f"{seconds} is no number of seconds")
         blocks, left = divmod(self._left_ms + round(seconds * 1000), self._tick_ms)
         self._make(blocks, least=0, waited_ms=self._left_ms)
@@ -90,16 +92,16 @@ class Controls:
 
     def set_mark(self, coin: str, px: str | float, quietly: bool = False) -> None:
         """Move the mark of one coin to the legal price nearest to `px`. It goes on from there."""
-        self._able(SetsMarks, "set a mark").set_mark(coin, str(px))
+        self._able(SetsMarks, "set a mark").set_mark(coin, _plain(px))
         self._changed(quietly)
 
     def set_oracle(self, coin: str, px: str | float, quietly: bool = False) -> None:
-        self._able(SetsOracles, "set an oracle price").set_oracle(coin, str(px))
+        self._able(SetsOracles, "set an oracle price").set_oracle(coin, _plain(px))
         self._changed(quietly)
 
     def fund(self, user: str, usd: str | float, quietly: bool = False) -> None:
         """Credit USDC to an account."""
-        self._able(Funds, "fund an account").fund(user, str(usd))
+        self._able(Funds, "fund an account").fund(user, _plain(usd))
         self._changed(quietly)
 
     def faucet(self, user: str, usd: str | float, quietly: bool = False) -> None:
@@ -143,14 +145,20 @@ class Controls:
 
     def save(self) -> str:
         """The whole world as text (base64), for `load`."""
-        return base64.b64encode(self._able(Saves, "be saved").save()).decode()
+        content = self._able(Saves, "be saved").save()
+        return base64.b64encode(_seal(content) + content).decode()
 
     def load(self, saved: str, quietly: bool = False) -> None:
+        """Be the world that was saved, as it was saved to the last letter."""
         source = self._able(Saves, "be saved")
         try:
-            content = base64.b64decode(saved, validate=True)
-        except binascii.Error:
-            raise ValueError("what was saved is no base64") from None
+            sealed = base64.b64decode(saved, validate=True)
+        except ValueError:  # no base64, or no ASCII at all
+            sealed = b""
+        seal, content = sealed[:SEAL_BYTES], sealed[SEAL_BYTES:]
+        # What was cut or edited would be found out halfway through, with the old world gone.
+        if seal != _seal(content):
+            raise ValueError("that was not saved by a devnode")
         source.load(content)
         self._changed(quietly)
 
@@ -191,3 +199,15 @@ class Controls:
     def _tell(self, quietly: bool) -> None:
         if not quietly:
             self._feeds.push(None)
+
+
+def _plain(amount: str | float) -> str:
+    """An amount in the wire's words. Of a float at most ten decimals, and never an exponent."""
+    if isinstance(amount, str) or not math.isfinite(amount):
+        return str(amount)
+    text = f"{amount:.10f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def _seal(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:SEAL_BYTES]

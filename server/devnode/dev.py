@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import orjson
 
 from server.devnode.abilities import Unsupported
-from server.devnode.info import TEXT, Answer
+from server.devnode.info import TEXT, Answer, load
 
 _KINDS: Mapping[type, tuple[str, tuple[type, ...]]] = {
     # What a parameter of this type takes from JSON; an enum is its value, bytes are text.
@@ -110,8 +110,8 @@ def _alternatives(hint: Any) -> tuple[type, ...]:
 def _fields(name: str, verb: Verb, body: bytes) -> Mapping[str, Any]:
     """The parameters in a body. Raises `ValueError`, saying what is wrong with them."""
     try:
-        given = orjson.loads(body) if body.strip() else {}
-    except orjson.JSONDecodeError:
+        given = load(body) if body.strip() else {}
+    except ValueError:
         raise ValueError("the body is no JSON") from None
     if not isinstance(given, dict):
         raise ValueError("the body is no JSON object")

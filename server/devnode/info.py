@@ -74,6 +74,7 @@ DEX_TYPES = frozenset(
 _START_TIME_TYPES = frozenset({"userFillsByTime", "userTwapSliceFillsByTime"})
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _CLOID = re.compile(r"0x[0-9a-fA-F]{32}")
+MOST_NESTED = 127  # objects and lists within each other: the stock limit of the parser whose texts it sends
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +98,35 @@ def is_json(content_type: str | None) -> bool:
     return essence == JSON or (essence.startswith("application/") and essence.endswith("+json"))
 
 
+def load(raw: bytes | str) -> Any:
+    """Read JSON as the exchange's own parser does, which gives up on what is nested too deep.
+
+    Raises `ValueError`.
+    """
+    raw = raw.encode() if isinstance(raw, str) else raw
+    value = orjson.loads(raw)
+    if raw.count(b"[") + raw.count(b"{") > MOST_NESTED and _is_nested(value):
+        raise ValueError("nested too deep")
+    return value
+
+
+def _is_nested(value: object) -> bool:
+    level: list[Any] = [value]
+    for _ in range(MOST_NESTED + 1):
+        level = [one for one in level if isinstance(one, dict | list)]
+        if not level:
+            return False
+        level = [child for one in level for child in (one.values() if isinstance(one, dict) else one)]
+    return True
+
+
 def decode(content_type: str | None, body: bytes) -> Mapping[str, Any] | Answer:
     """The first three refusals, in the exchange's order: header, syntax, not an object."""
     if not is_json(content_type):
         return WRONG_TYPE
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        value = load(body)
+    except ValueError:
         return NOT_JSON
     return value if isinstance(value, dict) else MALFORMED
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from server.devnode.info import address
+from server.devnode.info import address, load
 from server.devnode.markets import MAIN_DEX
 
 PONG = '{"channel":"pong"}'
@@ -109,8 +109,8 @@ def read_message(raw: str, offer: Offer) -> Message | Fatal:
     """Read one text frame of a client."""
     unreadable = Invalid(f"Error parsing JSON into valid websocket request: {raw}")
     try:
-        message = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        message = load(raw)
+    except ValueError:
         return unreadable
     if not isinstance(message, dict):
         return unreadable

@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import orjson
-
-from server.devnode.info import address
+from server.devnode.info import address, load
 from server.devnode.recorded import canonical
 from server.devnode.replay.tape import Record, Tape
 from server.devnode.subscriptions import Subscription
@@ -228,7 +226,7 @@ def _answered(script: Script, record: Record) -> None:
 def _object(raw: bytes) -> dict[str, Any]:
     """The JSON object in these bytes, an empty one for anything else."""
     try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        value = load(raw)
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
