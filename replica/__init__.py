@@ -1,5 +1,7 @@
 """The door: what the server may use of the replica. Everything else is the replica's own business."""
 
+from replica.catalogue import INTERVALS, Kind, Param, StreamType, kind_of
+from replica.catalogue import TYPES as SUBSCRIPTION_TYPES
 from replica.clock import Clock
 from replica.errors import (
     BudgetExhausted,
@@ -16,12 +18,15 @@ from replica.replica import Fetched, PerpDexs, Replica, ReplicaSettings
 from replica.state.clearinghouse import HeldState
 from replica.state.readiness import Phase, Readiness
 from replica.state.store import Bounds, Store
+from replica.subscription import Subscription
 from replica.upstream.feed import FeedSettings
 from replica.upstream.ledger import LedgerLimits
 from replica.upstream.rest import Answer
 from replica.upstream.tap import Tap
 
 __all__ = [
+    "INTERVALS",
+    "SUBSCRIPTION_TYPES",
     "Answer",
     "Bounds",
     "BudgetExhausted",
@@ -29,7 +34,9 @@ __all__ = [
     "FeedSettings",
     "Fetched",
     "HeldState",
+    "Kind",
     "LedgerLimits",
+    "Param",
     "PerpDexs",
     "Phase",
     "Readiness",
@@ -40,10 +47,13 @@ __all__ = [
     "ReplicaSettings",
     "Rotation",
     "Store",
+    "StreamType",
+    "Subscription",
     "Tap",
     "UpstreamError",
     "UpstreamTimeout",
     "UpstreamUnavailable",
     "WriteNotSent",
     "WriteOutcomeUnknown",
+    "kind_of",
 ]

@@ -1,0 +1,1 @@
+"""`/ws`: the exchange's websocket for any number of clients, on a few sockets upstream."""
