@@ -82,6 +82,8 @@ class FastProtocol(UpgradeIgnored):
     def _await_request(self) -> None:
         # uvicorn sets its timer behind an answer alone: whoever says nothing at all, or stops within a
         # request, would keep a file descriptor for ever.
+        if self._handed_over:
+            return
         if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler

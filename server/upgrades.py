@@ -10,9 +10,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class UpgradeIgnored(HttpToolsProtocol):
-    """One client connection. An upgrade that uvicorn is set up for stays uvicorn's."""
+    """One client connection. A websocket's, where there is a class for it, is handed over to that.
+
+    `_handed_over` from then on: the transport is not ours any more.
+    """
 
     _ignored = False
+    _handed_over = False
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -26,12 +30,18 @@ class UpgradeIgnored(HttpToolsProtocol):
                     data = self._head_without_offer() + data[upgrade.args[0] :]
                     continue
                 if self._should_upgrade():
+                    self._handed_over = True
                     self.handle_websocket_upgrade()
             except httptools.HttpParserError:
                 message = "Invalid HTTP request received."
                 self.logger.warning(message)
                 self.send_400_response(message)
             return
+
+    def _should_upgrade(self) -> bool:
+        # Not behind a request whose answer is still to be written: it would be in the way of the frames.
+        answered = self.cycle is None or self.cycle.response_complete
+        return super()._should_upgrade() and answered and self.parser.get_method() == b"GET"
 
     def on_headers_complete(self) -> None:
         # A CONNECT is an upgrade by its method: it stays one without the header.
