@@ -156,7 +156,6 @@ async def act(judge: Judge, what: str, *how: object) -> None:
             upstream.faults.answer(502, b"", path="/info", times=2)
         case "heal", *_:
             upstream.faults.heal()
-            upstream.faults.latency(0)
 
 
 async def back(judge: Judge) -> None:
@@ -190,8 +189,6 @@ async def test_any_schedule(steps: list[tuple[tuple[object, ...], float]]) -> No
         assert all(world.upstream.writes.count(body) <= 1 for body in judge.written)
         # Quiet: nothing is wrong any more, nothing changes, and the feed has had its time.
         world.upstream.faults.heal()
-        world.upstream.faults.latency(0)
-        world.upstream.faults.speak_again()
         await back(judge)
         await asyncio.sleep(40)
         for user in USERS:
