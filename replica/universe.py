@@ -72,9 +72,13 @@ class Universe:
             return self
         return replace(self, perps=frozenset(row.name for meta in metas for row in meta.universe))
 
-    def with_metas(self, bodies: list[bytes]) -> "Universe":
-        """The answers of `meta`, one a dex: for an upstream without `allPerpMetas`."""
-        return self.with_all_perp_metas(b"[%s]" % b",".join(bodies))
+    def with_metas(self, bodies: list[bytes | None]) -> "Universe":
+        """The answers of `meta`, one a dex, for an upstream without `allPerpMetas`. None: could not be had.
+
+        Without all of them nothing changes: the coins of the one that is lacking would seem not to exist.
+        """
+        had = [body for body in bodies if body is not None]
+        return self if len(had) < len(bodies) else self.with_all_perp_metas(b"[%s]" % b",".join(had))
 
     def with_spot_meta(self, body: bytes) -> "Universe":
         try:

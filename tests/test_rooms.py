@@ -68,7 +68,9 @@ NETWORK = (
 SHELLS = (
     "replica.replica",
     "replica.mirror",  # heals streams with answers of /info, which it waits for
+    "replica.universe_reader",  # who asks meanwhile waits for the same answers
     "replica.upstream.feed",
+    "replica.upstream.fleet",  # a task per connection; what goes where is decided in pure rooms
     "replica.upstream.rest",
     "replica.upstream.budget",
     "replica.upstream.forwarder",  # a write that is given up midway has an outcome to name
