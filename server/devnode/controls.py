@@ -22,6 +22,7 @@ from server.devnode.clock import Clock
 from server.devnode.faults import Faults
 from server.devnode.feeds import Feeds
 
+MOST_SNAPSHOTS = 100  # each is a copy of accounts and books and lists what happened: a MB, more with time
 MOST_BLOCKS = 100_000  # in one call: it is one stretch on the event loop, some 0.1 ms each
 
 SEAL_BYTES = 8
@@ -51,6 +52,7 @@ class Controls:
         self._tick_ms = max(1, round(tick_s * 1000))
         self._left_ms = 0
         self._snapshots: dict[int, object] = {}
+        self._taken = 0
         if paused:
             clock.pause()
 
@@ -129,17 +131,20 @@ class Controls:
         self._changed(quietly)
 
     def snapshot(self) -> int:
-        """Keep the world as it is now. Returns the number to revert to."""
-        taken = self._able(Reverts, "take a snapshot").snapshot()
-        number = len(self._snapshots) + 1
-        self._snapshots[number] = taken
-        return number
+        """Keep the world as it is now, and forget the oldest of many. Returns the number to revert to."""
+        source = self._able(Reverts, "take a snapshot")
+        self._taken += 1
+        self._snapshots[self._taken] = source.snapshot()
+        self._snapshots.pop(self._taken - MOST_SNAPSHOTS, None)
+        return self._taken
 
     def revert(self, snapshot: int, quietly: bool = False) -> None:
         """Make the world what it was at a snapshot, as often as wanted. `time` goes on."""
         source = self._able(Reverts, "take a snapshot")
         if snapshot not in self._snapshots:
-            raise ValueError(f"no snapshot {snapshot}, {len(self._snapshots)} were taken")
+            if 0 < snapshot <= self._taken:
+                raise ValueError(f"snapshot {snapshot} is gone, the newest {MOST_SNAPSHOTS} are kept")
+            raise ValueError(f"no snapshot {snapshot}, {self._taken} were taken")
         source.revert(self._snapshots[snapshot])
         self._changed(quietly)
 

@@ -172,6 +172,15 @@ async def test_a_revert_is_the_identity_but_for_time(controlled: Controlled) -> 
         await controlled.do("revert", snapshot=2)
 
 
+async def test_of_many_snapshots_the_newest_hundred_are_kept(controlled: Controlled) -> None:
+    for _ in range(101):
+        controlled.node.snapshot()
+    with pytest.raises((ValueError, AssertionError), match="snapshot 1 is gone, the newest 100 are kept"):
+        await controlled.do("revert", snapshot=1)
+    await controlled.do("revert", snapshot=2)
+    assert controlled.node.status()["snapshots"] == 100
+
+
 async def test_the_status_says_how_it_stands(controlled: Controlled) -> None:
     await controlled.do("answer", status=502, times=2)
     await controlled.do("snapshot")
