@@ -6,13 +6,10 @@ from server.devnode.engine.funding import fund
 from server.devnode.engine.lifecycle import cancel_all
 from server.devnode.engine.liquidation import liquidate_all
 from server.devnode.engine.makers import Makers, walk
-from server.devnode.engine.order_actions import Look
+from server.devnode.engine.order_actions import DAY_MS, MAX_SCHEDULED, Look
 from server.devnode.engine.state import Ground
 from server.devnode.engine.triggers import fire_all
 from server.devnode.engine.twaps import slice_all
-
-DAY_MS = 86_400_000
-MAX_SCHEDULED = 10  # scheduled cancels that may trigger in a UTC day
 
 
 def block(ground: Ground, makers: Makers, look: Look) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from server.devnode.engine.account import Account, Order
 from server.devnode.engine.armed import Armed
 from server.devnode.engine.events import Children, Terms
@@ -96,11 +98,13 @@ def end_children(ground: Ground, account: Account, parent: Order) -> None:
         cancel(ground, account, child)
 
 
-def cancel_all(ground: Ground, account: Account, status: str, dex: str | None = None) -> None:
+def cancel_all(
+    ground: Ground, account: Account, status: str, concerned: Callable[[Instrument], bool] = lambda _: True
+) -> None:
+    """Cancel the orders of an account in the markets concerned."""
     for order in list(account.orders.values()):
-        if order.terms.oid in account.orders and (
-            dex is None or ground.instruments[order.terms.asset].dex == dex
-        ):
+        # a parent's end has ended its children
+        if order.terms.oid in account.orders and concerned(ground.instruments[order.terms.asset]):
             cancel(ground, account, order, status)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from server.devnode.clearinghouse import Tier, maintenance
 from server.devnode.engine.account import Account, Holding, Pool, Safe
 from server.devnode.engine.events import Collateral, LedgerUpdate, Liquidation, Terms
-from server.devnode.engine.lifecycle import cancel
+from server.devnode.engine.lifecycle import cancel_all
 from server.devnode.engine.listing import Instrument
 from server.devnode.engine.margin import cross, equity
 from server.devnode.engine.matching import crosses, execute, trim_if_needed
@@ -138,7 +138,8 @@ def _only(asset: int) -> Concerned:
 def _liquidate(ground: Ground, account: Account, short: Short, look: Look) -> None:
     """Sell or take over positions, and tell of it where anything was traded."""
     told = _told(ground, account, short)
-    _end_orders(ground, account, short.concerned)
+    cancel_all(ground, account, "liquidatedCanceled", short.concerned)
+    terminate(ground, account, short.concerned)
     before = account.volume
     if short.is_hopeless:
         for inst, holding in short.held:
@@ -147,13 +148,6 @@ def _liquidate(ground: Ground, account: Account, short: Short, look: Look) -> No
         _sell_all(ground, account, short.held, look)
     if account.volume != before:
         ground.history.add(told)
-
-
-def _end_orders(ground: Ground, account: Account, concerned: Concerned) -> None:
-    for order in list(account.orders.values()):
-        if order.terms.oid in account.orders and concerned(ground.instruments[order.terms.asset]):
-            cancel(ground, account, order, "liquidatedCanceled")
-    terminate(ground, account, concerned)
 
 
 def _sell_all(ground: Ground, account: Account, held: Held, look: Look) -> None:

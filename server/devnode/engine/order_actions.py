@@ -22,6 +22,8 @@ Look = Callable[[int], None]  # a market is about to be traded: its makers may t
 MAX_ITEMS = 200  # of one signed action
 PERP_BUILDER_FEE = 100  # at most, in tenths of a basis point: 0.1%; spot 1%. Official docs, builder codes
 SOON_MS = 5_000  # a scheduled cancel is at least this far ahead
+DAY_MS = 86_400_000
+MAX_SCHEDULED = 10  # scheduled cancels that may trigger in a UTC day
 DEFAULT: Response = {"type": "default"}
 
 
@@ -236,8 +238,11 @@ def _replace(account: Account, siblings: Sequence[int], old: int, new: int) -> N
 
 
 def schedule_cancel(ground: Ground, account: Account, action: Action) -> Response:
-    time = action.get("time")
-    if time is not None and time < ground.state.now + SOON_MS:
+    """Set the time at which all orders are cancelled, or (without one) unset it."""
+    time, now = action.get("time"), ground.state.now
+    if time is not None and time < now + SOON_MS:
         raise Refused(refusals.CANCEL_TOO_SOON)
+    if time is not None and account.cancels_on == (now // DAY_MS, MAX_SCHEDULED):
+        raise Refused(refusals.TOO_MANY_CANCELS)
     account.cancel_at = time
     return DEFAULT

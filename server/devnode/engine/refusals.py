@@ -61,7 +61,6 @@ AGENT_EXPIRED = "Agent valid_until already expired."
 AGENT_USED = "Extra agent already used."
 TOO_MANY_AGENTS = "Too many extra agents for cumulative volume traded. Current limit is {}"
 BUILDER_RATE = "Invalid builder fee rate."  # (ours)
-NO_REFERRER = "Referral code not registered"
 CANCEL_TOO_SOON = "Scheduled cancel time too early, must be at least 5 seconds from now."  # (ours)
 TOO_MANY_CANCELS = "Too many scheduled cancels triggered for the day. Limit is 10."
 UNKNOWN_ACTION = "Unsupported action: {}"  # (ours)

@@ -31,6 +31,19 @@ def test_an_order_rests_and_is_matched_at_its_price(hand: Hand) -> None:
     assert hand.statuses(BOB) == ["open", "filled"] and hand.statuses(ANN) == ["open"]
 
 
+def test_a_partial_fill_of_a_resting_order_is_told_by_its_fill_alone(hand: Hand) -> None:
+    oid = hand.oid(hand.sell(ANN, "97250", "0.01"))
+    for _ in range(2):
+        hand.buy(BOB, "97300", "0.004")
+        status = hand.engine.order_status(ANN, oid)["order"]
+        assert (status["status"], status["order"]["sz"]) == ("open", "0.01")
+    assert hand.statuses(ANN) == ["open"] and len(hand.engine.fills(ANN)) == 2
+    assert hand.engine.open_orders(ANN)[0]["sz"] == "0.002"
+    hand.cancel(ANN, BTC, oid)
+    status = hand.engine.order_status(ANN, oid)["order"]
+    assert (status["status"], status["order"]["sz"]) == ("canceled", "0.002")
+
+
 def test_fills_tell_both_sides(hand: Hand) -> None:
     hand.sell(ANN, "97250", "0.01")
     hand.buy(BOB, "97300", "0.004")

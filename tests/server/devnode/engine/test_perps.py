@@ -62,6 +62,26 @@ def test_isolated_margin_moves_in_and_out() -> None:
     check(hand.engine.ground)
 
 
+def test_margin_of_an_isolated_position_is_added_taken_out_and_topped_up() -> None:
+    hand = Hand()
+    default = {"type": "default"}
+    hand.act(BOB, "updateLeverage", asset=BTC, isCross=False, leverage=10)
+    hand.sell(ANN, "97240", "0.01")
+    hand.buy(BOB, "97240", "0.01")
+    pocket, cash = hand.engine.core(BOB).positions[0].raw_usd or 0, hand.engine.core(BOB).cross_raw
+    for added in (50 * USD, -20 * USD):
+        assert hand.act(BOB, "updateIsolatedMargin", asset=BTC, isBuy=True, ntli=added) == default
+    after = hand.engine.core(BOB)
+    assert (after.positions[0].raw_usd, after.cross_raw) == (pocket + 30 * USD, cash - 30 * USD)
+    refused = hand.act(BOB, "updateIsolatedMargin", asset=BTC, isBuy=True, ntli=-40 * USD)
+    assert refused == "Cannot remove margin from this position."
+    assert hand.act(BOB, "topUpIsolatedOnlyMargin", asset=BTC, leverage="2.5") == default
+    (position,) = hand.engine.core(BOB).positions
+    assert (position.raw_usd or 0) + 972_400_000 == 388_960_000  # a fraction of 2.5 of the notional
+    assert hand.act(BOB, "topUpIsolatedOnlyMargin", asset=BTC, leverage="5") == default
+    assert hand.engine.core(BOB).positions == (position,)
+
+
 def test_leverage_settings_and_their_refusals() -> None:
     hand = Hand()
     assert hand.act(BOB, "updateLeverage", asset=BTC, isCross=True, leverage=41) == "Invalid leverage value"

@@ -178,6 +178,17 @@ def test_a_modify_whose_new_order_is_refused_leaves_nothing(hand: Hand) -> None:
     assert hand.engine.open_orders(ANN) == []
 
 
+def test_ten_scheduled_cancels_may_trigger_in_a_day(hand: Hand) -> None:
+    for _ in range(10):
+        assert hand.act(ANN, "scheduleCancel", time=hand.now + 5_000) == {"type": "default"}
+        hand.advance(5_000)
+    text = "Too many scheduled cancels triggered for the day. Limit is 10."
+    assert hand.act(ANN, "scheduleCancel", time=hand.now + 5_000) == text
+    assert hand.act(ANN, "scheduleCancel") == {"type": "default"}
+    hand.advance(86_400_000)
+    assert hand.act(ANN, "scheduleCancel", time=hand.now + 5_000) == {"type": "default"}
+
+
 def test_a_scheduled_cancel(hand: Hand) -> None:
     hand.buy(ANN, "95000", "0.01")
     assert isinstance(hand.act(ANN, "scheduleCancel", time=hand.now + 4_000), str)
