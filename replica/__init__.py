@@ -20,9 +20,9 @@ from replica.state.readiness import Phase, Readiness
 from replica.state.store import Bounds, Store
 from replica.subscription import Subscription
 from replica.upstream.feed import FeedSettings
-from replica.upstream.ledger import LedgerLimits
 from replica.upstream.rest import Answer
 from replica.upstream.tap import Tap
+from replica.upstream.usage import LedgerLimits
 
 __all__ = [
     "INTERVALS",

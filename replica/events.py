@@ -5,6 +5,8 @@ Account states are the upstream's own bytes. Nothing here is decoded further tha
 
 from typing import NamedTuple
 
+import msgspec
+
 from replica.subscription import Subscription
 
 
@@ -78,6 +80,20 @@ class Lost(NamedTuple):
     reason: str
 
 
+StreamEvent = Confirmed | Pushed | Refused | Lost
+"""What becomes of a subscription that a client holds."""
+
+FeedEvent = AccountStates | FollowingEnded | StreamEvent
+"""Everything the upstream's connections tell."""
+
+
+class Data(NamedTuple):
+    """A frame of a subscription: its channel and what is under `data`, JSON, a view of what came."""
+
+    channel: str
+    data: msgspec.Raw
+
+
 class Acknowledged(NamedTuple):
     """The upstream answered a subscribe or unsubscribe. `subscription` is its normalised echo."""
 
@@ -96,7 +112,7 @@ class ErrorText(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """A frame of a channel we do not know: counted and passed over."""
+    """A frame of nothing we know: counted and passed over."""
 
     channel: str
 
@@ -107,5 +123,5 @@ class Unreadable(NamedTuple):
     why: str
 
 
-Frame = AccountStates | Acknowledged | Pong | ErrorText | Unknown | Unreadable
+Frame = Data | Acknowledged | Pong | ErrorText | Unknown | Unreadable
 """Everything one received frame can turn into."""

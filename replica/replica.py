@@ -14,7 +14,7 @@ import aiohttp
 
 from replica.clock import Clock
 from replica.errors import ReplicaError, UpstreamUnavailable
-from replica.events import AccountFetched, AccountStates, FollowingEnded, State
+from replica.events import AccountFetched, AccountStates, FeedEvent, FollowingEnded, State, StreamEvent
 from replica.state.clearinghouse import HeldState
 from replica.state.readiness import Readiness
 from replica.state.store import Bounds, Store
@@ -23,12 +23,13 @@ from replica.subscription import all_dexs_clearinghouse_state
 from replica.tracking import Plan, plan
 from replica.upstream.backoff import Backoff
 from replica.upstream.budget import Budget
-from replica.upstream.feed import Feed, FeedSettings
+from replica.upstream.feed import FeedSettings
+from replica.upstream.fleet import Fleet
 from replica.upstream.forwarder import Forwarder
-from replica.upstream.ledger import Ledger, LedgerLimits
 from replica.upstream.reader import Reader
 from replica.upstream.rest import Answer, Rest
 from replica.upstream.tap import Tap
+from replica.upstream.usage import LedgerLimits
 from replica.upstream.weight import Lane, WeightLedger
 from replica.upstream.wire import read_answer, read_perp_dexs
 
@@ -101,13 +102,14 @@ class Replica:
         self.upstream_clock = UpstreamClock()
         self.readiness = Readiness()
         self.plan: Plan = plan(settings.follow, users_limit=settings.ledger.users)
-        self._ledger = Ledger(settings.ledger)
-        self.feed = Feed(
+        self.stream_events: Callable[[StreamEvent, float], None] = _nobody
+        """Told, in order, what becomes of the subscriptions that `feed` holds for clients. Set once."""
+        self.feed = Fleet(
             _websocket_url(settings.base_url),
-            self._ledger,
             self._apply,
             settings=settings.feed,
-            backoff=Backoff(
+            limits=settings.ledger,
+            backoff=lambda: Backoff(
                 first_s=settings.reconnect_min_s,
                 longest_s=settings.reconnect_max_s,
                 healthy_after_s=settings.feed.healthy_after_s,
@@ -177,7 +179,7 @@ class Replica:
         now = self.clock.monotonic()
         store = self.store
         absent = stale = 0
-        without_room = {subscription.user for subscription in self._ledger.without_room()}
+        without_room = {subscription.user for subscription in self.feed.without_room()}
         followed = [user for user in self.plan.live if user not in without_room]
         if self.plan.live and not followed:
             yield "the upstream lets us follow none of the tracked accounts"
@@ -195,7 +197,7 @@ class Replica:
     @property
     def waiting_for_room(self) -> int:
         """How many tracked accounts are not followed: over the limit we know, or refused by the upstream."""
-        return len(self.plan.waiting) + len(self._ledger.without_room())
+        return len(self.plan.waiting) + len(self.feed.without_room())
 
     def upstream_now_ms(self) -> int:
         """The upstream's clock, rather too late than too early."""
@@ -281,8 +283,11 @@ class Replica:
             type_, body, content_type, lane=Lane.READ, wait_s=wait_s, deadline_s=deadline_s
         )
 
-    def _apply(self, event: AccountStates | FollowingEnded, now: float) -> None:
+    def _apply(self, event: FeedEvent, now: float) -> None:
         late_s = 0.0
+        if not isinstance(event, AccountStates | FollowingEnded):
+            self.stream_events(event, now)
+            return
         if isinstance(event, AccountStates) and event.states:
             event = event._replace(states=self._credible(event.states))
             time_ms = max(state.time for state in event.states)
@@ -308,6 +313,10 @@ class Replica:
 def _websocket_url(base_url: str) -> str:
     """http(s)://host/path -> ws(s)://host/path/ws."""
     return "ws" + base_url.rstrip("/").removeprefix("http") + "/ws"
+
+
+def _nobody(event: StreamEvent, now: float) -> None:
+    """Clients hold nothing yet, so there is nothing to tell."""
 
 
 def _report_death(task: asyncio.Task[None]) -> None:

@@ -106,7 +106,9 @@ def replica_settings(settings: Settings, base_url: str, follow: tuple[str, ...])
             silent_after_s=s.silent_after_s,
             healthy_after_s=s.healthy_after_s,
             messages_per_minute=s.upstream_messages_per_minute,
+            connections=s.upstream_connections,
             connections_per_minute=s.upstream_connections_per_minute,
+            empty_for_s=s.feed_empty_s,
             max_frame_bytes=s.feed_max_frame_bytes,
         ),
         ledger=LedgerLimits(
@@ -162,6 +164,7 @@ def without_upstream_limits(settings: Settings) -> Settings:
             "upstream_users": 0,
             "upstream_subscriptions": 0,
             "upstream_messages_per_minute": 0,
+            "upstream_connections": 0,
             "upstream_connections_per_minute": 0,
             "upstream_weight_per_minute": 0,
         }

@@ -38,9 +38,12 @@ def report(replica: Replica) -> dict[str, object]:
         },
         "feed": {
             "connected": feed.connected,
-            "connections": feed.connections,
+            "sockets": feed.sockets,
+            "connections": counts.connections,
+            "held": feed.held,
             "frames": counts.frames,
             "states": counts.states,
+            "pushed": counts.pushed,
             "unknown": counts.unknown,
             "unknown_channels": dict(counts.unknown_channels),
             "unreadable": counts.unreadable,

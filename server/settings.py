@@ -118,6 +118,8 @@ class Settings(BaseSettings):
     """Websocket subscriptions the upstream allows; 0 = no limit."""
     upstream_messages_per_minute: CountOrZero = 2000
     """Websocket messages the upstream accepts; 0 = no limit."""
+    upstream_connections: CountOrZero = 10
+    """Websocket connections the upstream allows at a time; 0 = no limit."""
     upstream_connections_per_minute: CountOrZero = 30
     """New websocket connections the upstream accepts; 0 = no limit."""
     upstream_weight_per_minute: CountOrZero = 1200
@@ -140,6 +142,8 @@ class Settings(BaseSettings):
     """Longest wait before dialling again."""
     healthy_after_s: Seconds = 60.0
     """A connection that lived this long starts the waits over."""
+    feed_empty_s: Seconds = 30.0
+    """A connection opened for clients is closed when nobody needed it this long."""
     feed_max_frame_bytes: Count = 64 * 1024 * 1024
     """Largest websocket frame taken from the upstream."""
 
@@ -156,6 +160,40 @@ class Settings(BaseSettings):
     """Most connections for reads."""
     write_connections: Count = 32
     """Most connections for writes; reads never use them."""
+
+    # Websocket clients
+    ws_connections: Count = 10_000
+    """Most websocket clients at a time; one more is refused with 503."""
+    ws_connections_per_address: CountOrZero = 0
+    """Most of them from one address, the next is refused with 429; 0 = no limit."""
+    ws_subscriptions: CountOrZero = 1000
+    """Subscriptions one client may hold; 0 = no limit."""
+    ws_messages_per_minute: CountOrZero = 2000
+    """Messages one client may send; at twice as many it is closed; 0 = no limit."""
+    ws_posts: CountOrZero = 100
+    """Posts one client may have in flight; 0 = no limit."""
+    ws_max_frame_bytes: Count = 1_048_576
+    """Largest message that is read from a client."""
+    ws_ack_wait_s: SecondsOrZero = 3.0
+    """A subscription the upstream leaves unanswered this long is acknowledged without it."""
+    ws_idle_s: Seconds = 60.0
+    """A client is closed after this long without a word either way, after twice that without one from it."""
+    ws_outbox_messages: Count = 1000
+    """Most messages that wait for a slow client; beyond it is closed."""
+    ws_outbox_bytes: Count = 8 * 1024 * 1024
+    """Most bytes that wait for a slow client; beyond it is closed."""
+    ws_behind_s: Seconds = 30.0
+    """Longest a message waits for a slow client; beyond it is closed."""
+    ws_write_buffer_bytes: Count = 256 * 1024
+    """What is handed to a client's socket ahead of its reading; the rest waits where it can be replaced."""
+    ws_close_s: Seconds = 5.0
+    """A client that does not answer a close within this is cut off."""
+    ws_resume_s: SecondsOrZero = 60.0
+    """How long numbered frames are kept for clients that come back to a subscription nobody else holds."""
+    ws_resume_messages: Count = 1000
+    """Most numbered frames kept of one subscription."""
+    ws_resume_bytes: Count = 64 * 1024 * 1024
+    """Most bytes of numbered frames kept of all subscriptions."""
 
     # Policy for writes
     read_only: bool = False

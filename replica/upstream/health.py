@@ -8,37 +8,52 @@ from itertools import takewhile
 class Health:
     """Last receive of the connection and of each of its streams.
 
-    A stream that is quiet for `silent_after_s` is silent: its subscription may have been lost upstream.
+    A stream that is quiet for its `silent_after_s` is silent: its subscription may have been lost upstream.
     When most streams are, the connection itself is: a half-open socket looks just like that.
-    The mutable state is `_last`, in the order in which the streams last spoke, and the moments of the ping.
+    The mutable state is `_last`, per time of silence in the order in which the streams last spoke, `_after`
+    which says where in it each is, and the moments of the ping.
     """
 
     def __init__(self, *, silent_after_s: float, pong_within_s: float) -> None:
         self._silent_after = silent_after_s
         self._pong_within = pong_within_s
-        self._last: OrderedDict[Hashable, float] = OrderedDict()
+        self._last: dict[float, OrderedDict[Hashable, float]] = {silent_after_s: OrderedDict()}
+        self._after: dict[Hashable, float] = {}
         self._pinged: float | None = None
         self.received_at = 0.0
 
     def opened(self, now: float) -> None:
         """A new connection: no stream has been heard on it."""
-        self._last.clear()
+        self._last = {self._silent_after: OrderedDict()}
+        self._after.clear()
         self._pinged = None
         self.received_at = now
 
     def received(self, now: float, stream: Hashable | None = None) -> None:
-        """Something arrived; `stream` when it belongs to one."""
+        """Something arrived; `stream` when it belongs to one whose silence counts."""
         self.received_at = now
         if stream is not None:
-            self._last[stream] = now
-            self._last.move_to_end(stream)
+            after = self._after.get(stream)
+            if after is None:
+                self.expected(stream, now)
+            else:
+                last = self._last[after]
+                last[stream] = now
+                last.move_to_end(stream)
 
-    def expected(self, stream: Hashable, now: float) -> None:
-        """A stream was confirmed: from now on its silence counts."""
-        self._last.setdefault(stream, now)
+    def expected(self, stream: Hashable, now: float, silent_after_s: float | None = None) -> None:
+        """From now on the silence of this stream counts; after the usual time unless another is given."""
+        if stream not in self._after:
+            after = self._after[stream] = silent_after_s or self._silent_after
+            self._last.setdefault(after, OrderedDict())[stream] = now
+
+    def expects(self, stream: Hashable) -> bool:
+        return stream in self._after
 
     def ended(self, stream: Hashable) -> None:
-        self._last.pop(stream, None)
+        after = self._after.pop(stream, None)
+        if after is not None:
+            del self._last[after][stream]
 
     def pinged(self, now: float) -> None:
         if self._pinged is None:
@@ -49,9 +64,11 @@ class Health:
 
     def silent(self, now: float) -> list[Hashable]:
         """The streams that should have spoken by now."""
-        # The longest quiet come first: those that speak are not looked at.
-        quiet = takewhile(lambda item: now - item[1] > self._silent_after, self._last.items())
-        return [stream for stream, _ in quiet]
+        quiet: list[Hashable] = []
+        for after, last in self._last.items():
+            # The longest quiet come first: those that speak are not looked at.
+            quiet += takewhile(lambda stream, last=last, after=after: now - last[stream] > after, last)  # type: ignore[misc]
+        return quiet
 
     def verdict(self, now: float) -> str | None:
         """Why the connection should be given up, or None.
@@ -60,7 +77,8 @@ class Health:
         """
         if self._pinged is not None and now - self._pinged > self._pong_within:
             return f"no pong for {self._pong_within:g} s"
-        silent = len(self.silent(now))
-        if silent and 2 * silent > len(self._last):
-            return f"{silent} of {len(self._last)} streams silent for {self._silent_after:g} s"
+        silent = self.silent(now)
+        if 2 * len(silent) > len(self._after):
+            for_s = min(self._after[stream] for stream in silent)
+            return f"{len(silent)} of {len(self._after)} streams silent for {for_s:g} s"
         return None

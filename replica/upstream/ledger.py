@@ -10,9 +10,12 @@
 What was asked for and not answered keeps its place under the limits: the upstream may hold it. A REFUSED one
 that is acknowledged or brings data all the same was not the one refused, and is CONFIRMED if there is room.
 
-Pure: values and a clock reading in, values out. The mutable state is `_entries` and two learned ceilings.
-Rules for editing: every change of `state` goes through `_set`, which keeps the count of held users; nothing
-else may touch `_held`.
+There are subscriptions at which the upstream cuts the connection without a word (spec/websocket.md 1.3). So
+what was unanswered when that happened is a *suspect*: it goes last, on a connection that has shown to work,
+the one unanswered longest alone, then two, then four. Unanswered alone at the next cut, it is condemned.
+
+Pure: values and a clock reading in, values out. The mutable state is `_entries`, its indices, and `usage`.
+Rules for editing: every change of `standing` goes through `_set`, which keeps the counts of what is held.
 """
 
 import math
@@ -21,7 +24,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from replica.catalogue import Address, address_of
 from replica.subscription import Subscription
+from replica.upstream.usage import LedgerLimits, Usage
 from replica.upstream.wire import embedded_object
 
 
@@ -52,86 +57,110 @@ class Entry:
 
     `retry_at` is inf while an answer is awaited. `asked` numbers the request that is owed an answer, or is 0.
     `again` on a LEAVING one: it is wanted once more as soon as the upstream has let it go. `place` is when it
-    was first wanted: the smaller goes first.
+    was first wanted: the smaller goes first. `trusted`: never a suspect. `proven`: it was confirmed at some
+    time, so that the upstream has nothing against it as such. `refusal` is why it is REFUSED.
     """
 
     subscription: Subscription
     place: int
+    trusted: bool
     standing: Standing = Standing.WANTED
     since: float = 0.0
     retry_at: float = 0.0
     asked: int = 0
     tries: int = 0
     again: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerLimits:
-    """0 means no limit. Times in seconds."""
-
-    users: int = 10
-    subscriptions: int = 1000
-    answer_within_s: float = 10.0
-    refused_for_s: float = 600.0
+    proven: bool = False
+    refusal: str = ""
 
 
 class Ledger:
-    """Wanted, pending, confirmed. Survives reconnects; `opened` says a new connection holds nothing yet."""
+    """Wanted, pending, confirmed. Survives reconnects; `closed` and `opened` say that nothing is held.
 
-    def __init__(self, limits: LedgerLimits) -> None:
+    No two of its subscriptions may have one address (see `packing`). `usage` is shared with the ledgers of
+    other connections.
+    """
+
+    def __init__(self, limits: LedgerLimits, usage: Usage | None = None) -> None:
         self._limits = limits
+        self.usage = usage or Usage(limits)
         self._entries: dict[Subscription, Entry] = {}
+        self._at: dict[Address, Subscription] = {}
         # All but the confirmed ones: what there is to do is found without passing over 100,000 that are well.
         self._unsettled: dict[Subscription, Entry] = {}
+        self._suspects: dict[Subscription, Entry] = {}
         self._standings: Counter[Standing] = Counter()
-        self._held: Counter[str] = Counter()
         self._asked = 0
         self._places = 0
-        self._users_ceiling = limits.users
-        self._subscriptions_ceiling = limits.subscriptions
-        self._ceilings_until = 0.0
+        self._trial = 1
 
     # -- what the replica wants ------------------------------------------------------------------------
 
-    def want(self, wanted: Iterable[Subscription], now: float) -> None:
-        """Make exactly `wanted` the wanted set. Order is kept: the first ones are sent first."""
-        keep = dict.fromkeys(wanted)
-        for subscription, entry in list(self._entries.items()):
-            if entry.standing is Standing.LEAVING:
-                entry.again = subscription in keep
-            elif subscription in keep:
+    def add(self, subscriptions: Iterable[Subscription], now: float, *, trusted: bool = True) -> None:
+        """Want these too. Order is kept: the first ones are sent first. `trusted`: none can be a suspect."""
+        for subscription in subscriptions:
+            entry = self._entries.get(subscription)
+            if entry is None:
+                self._places += 1
+                entry = self._entries[subscription] = Entry(subscription, self._places, trusted, since=now)
+                self._at[address_of(subscription)] = subscription
+                self._unsettled[subscription] = entry
+                self._standings[Standing.WANTED] += 1
                 continue
+            if entry.standing is Standing.LEAVING:
+                entry.again = True
+            if trusted:
+                entry.trusted = True
+                self._suspects.pop(subscription, None)
+
+    def drop(self, subscriptions: Iterable[Subscription], now: float) -> None:
+        """Want these no more."""
+        for subscription in subscriptions:
+            entry = self._entries.get(subscription)
+            if entry is None:
+                continue
+            if entry.standing is Standing.LEAVING:
+                entry.again = False
             elif entry.standing in ON_THE_WIRE:
                 self._leave(entry, now, again=False)
             else:
                 self._remove(entry)
-        for subscription in keep:
-            if subscription not in self._entries:
-                self._places += 1
-                entry = self._entries[subscription] = Entry(subscription, self._places, since=now)
-                self._unsettled[subscription] = entry
-                self._standings[Standing.WANTED] += 1
 
     # -- what to send ----------------------------------------------------------------------------------
 
     def opened(self, now: float) -> None:
-        """A new connection: nothing is held on it, and what we learned of the old one is forgotten."""
-        self._users_ceiling = self._limits.users
-        self._subscriptions_ceiling = self._limits.subscriptions
-        for entry in list(self._entries.values()):
-            if entry.standing is Standing.LEAVING and not entry.again:
-                self._remove(entry)
-            else:
-                self._start_over(entry, now)
+        """A new connection: nothing is held on it."""
+        self._start_all_over(now)
 
-    def to_send(self, now: float, room: int) -> list[tuple[str, Subscription]]:
+    def closed(self, now: float, *, cut: bool) -> list[Subscription]:
+        """The connection is gone; `cut`: by the upstream, without a word.
+
+        Returns those that it was cut for, by all we know: they are wanted no more.
+        """
+        condemned: list[Subscription] = []
+        if cut:
+            unanswered = sorted(
+                (e for e in self._unsettled.values() if e.standing is Standing.PENDING and e.asked),
+                key=lambda entry: entry.asked,
+            )
+            if len(unanswered) == 1 and unanswered[0].subscription in self._suspects:
+                # Whatever else was suspected with it, it was this one.
+                condemned.append(unanswered[0].subscription)
+                self._suspects.clear()
+                self._remove(unanswered[0])
+            else:
+                suspects = {e.subscription: e for e in unanswered if not e.trusted}
+                # In front of what was not even tried again: they are the nearer ones.
+                self._suspects = suspects | self._suspects
+        self._start_all_over(now)
+        return condemned
+
+    def to_send(self, now: float, room: int, *, works: bool = True) -> list[tuple[str, Subscription]]:
         """The requests to send now, at most `room`, marking them sent. Never above a limit.
 
-        Unsubscribes first: they free what a subscribe may need.
+        Unsubscribes first: they free what a subscribe may need. `works`: the connection has been heard on.
         """
-        if now >= self._ceilings_until:
-            self._users_ceiling = self._limits.users
-            self._subscriptions_ceiling = self._limits.subscriptions
+        self.usage.forget_in_time(now)
         requests: list[tuple[str, Subscription]] = []
         for entry in self._unsettled.values():
             if len(requests) >= room:
@@ -140,20 +169,20 @@ class Ledger:
                 entry.tries += 1
                 requests.append(("unsubscribe", entry.subscription))
                 self._ask(entry, now)
-        on_wire = self.count(*ON_THE_WIRE)
+        if any(self._awaited(suspect) for suspect in self._suspects.values()):
+            # Should the connection be cut now, it is to be plain for which of all.
+            return requests
         for entry in sorted(self._unsettled.values(), key=lambda entry: entry.place):
             if len(requests) >= room:
-                break
-            if entry.standing not in TO_ASK or entry.retry_at > now:
-                continue
-            if entry.standing is not Standing.PENDING:
-                if not self._fits(entry, self._users_ceiling, self._subscriptions_ceiling, on_wire):
-                    continue
-                on_wire += 1
-                self._set(entry, Standing.PENDING, now)
-            entry.tries += 1
-            requests.append(("subscribe", entry.subscription))
-            self._ask(entry, now)
+                return requests
+            if entry.subscription not in self._suspects and self._subscribe(entry, now):
+                requests.append(("subscribe", entry.subscription))
+        if self._suspects and works and not any(self._awaited(e) for e in self._unsettled.values()):
+            on_trial = list(self._suspects.values())[: min(self._trial, max(0, room - len(requests)))]
+            asked = [e.subscription for e in on_trial if self._subscribe(e, now)]
+            if asked:
+                self._trial *= 2
+                requests += (("subscribe", subscription) for subscription in asked)
         return requests
 
     def resubscribe(self, subscription: Subscription, now: float) -> None:
@@ -213,7 +242,8 @@ class Ledger:
 
         Texts with an echo name their request. `Cannot track more than 15 total users.` and its kin do not;
         requests of one connection are answered in order, so the oldest pending one is meant, and the
-        ceiling it reveals is kept for a while.
+        ceiling it reveals is kept for a while. One that was held on a connection before shows no ceiling:
+        the upstream still counts that one, and is asked again soon.
         """
         entry: Entry | None
         if text.startswith("Cannot send more than"):
@@ -226,15 +256,15 @@ class Ledger:
         if text.startswith("Cannot track more than"):
             entry = self._oldest(Standing.PENDING, with_user=True)
             if entry is not None:
-                self._refuse(entry, now)
-                self._users_ceiling = max(1, len(self._held))
-                self._ceilings_until = now + self._limits.refused_for_s
+                self._refuse(entry, text, now, soon=entry.proven)
+                if not entry.proven:
+                    self.usage.users_refused(text, now)
         elif text.startswith("Cannot subscribe to more than"):
             entry = self._oldest(Standing.PENDING)
             if entry is not None:
-                self._refuse(entry, now)
-                self._subscriptions_ceiling = max(1, self.count(Standing.PENDING, Standing.CONFIRMED))
-                self._ceilings_until = now + self._limits.refused_for_s
+                self._refuse(entry, text, now, soon=entry.proven)
+                if not entry.proven:
+                    self.usage.subscriptions_refused(now)
         else:
             echo = embedded_object(text)
             if echo is None:
@@ -243,7 +273,8 @@ class Ledger:
             entry = self._find(Subscription(inner)) if isinstance(inner, dict) else None
             if entry is None or entry.standing is not Standing.PENDING:
                 return None
-            self._refuse(entry, now)
+            entry.proven = False
+            self._refuse(entry, text, now, soon=False)
         return entry.subscription if entry is not None else None
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -252,44 +283,62 @@ class Ledger:
         entry = self._entries.get(subscription)
         return entry.standing if entry is not None else None
 
+    def at(self, address: Address) -> Subscription | None:
+        """The one subscription whose frames say this of themselves."""
+        return self._at.get(address)
+
+    def refusal(self, subscription: Subscription) -> str | None:
+        """The upstream's words against this one, where it will get no answer for a while because of them."""
+        entry = self._entries.get(subscription)
+        if entry is None or entry.proven:
+            return None
+        if entry.standing is Standing.REFUSED:
+            return entry.refusal
+        waits = entry.standing is Standing.WANTED and self.usage.no_user_more(subscription.user)
+        return self.usage.users_text if waits else None
+
+    def wanted(self) -> list[Subscription]:
+        """All but those that the upstream is to let go."""
+        return [
+            e.subscription for e in self._entries.values() if e.again or e.standing is not Standing.LEAVING
+        ]
+
     def confirmed(self) -> list[Subscription]:
         return [e.subscription for e in self._entries.values() if e.standing is Standing.CONFIRMED]
 
     def without_room(self) -> set[Subscription]:
         """What is wanted but refused, or kept back because it would exceed a limit."""
-        full = 0 < self._users_ceiling <= len(self._held)
         return {
             entry.subscription
             for entry in self._unsettled.values()
             if entry.standing is Standing.REFUSED
-            or (
-                entry.standing is Standing.WANTED
-                and full
-                and entry.subscription.user is not None
-                and entry.subscription.user not in self._held
-            )
+            or (entry.standing is Standing.WANTED and self.usage.no_user_more(entry.subscription.user))
         }
 
     def count(self, *standings: Standing) -> int:
         return sum(self._standings[standing] for standing in standings)
 
+    @property
+    def suspects(self) -> int:
+        """How many may be what the upstream cut the connection for."""
+        return len(self._suspects)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def check(self) -> None:
-        """Every structural invariant; tests call it after each step."""
-        held: Counter[str] = Counter()
+        """Every structural invariant of this ledger; tests call it after each step. See `check_usage`."""
         for subscription, entry in self._entries.items():
             assert entry.subscription == subscription, f"{self!r}: key and entry differ for {subscription}"
-            if entry.standing in ON_THE_WIRE and subscription.user:
-                held[subscription.user] += 1
+            assert not (entry.trusted and subscription in self._suspects), (
+                f"{self!r}: {subscription} suspected"
+            )
         standings = Counter(entry.standing for entry in self._entries.values())
         assert +self._standings == standings, f"{self!r}: {self._standings}, counted {standings}"
         unsettled = {s for s, entry in self._entries.items() if entry.standing is not Standing.CONFIRMED}
         assert self._unsettled.keys() == unsettled, f"{self!r}: unsettled are {unsettled}"
-        assert held == self._held, f"{self!r}: users held {self._held}, counted {held}"
-        assert all(count > 0 for count in self._held.values()), f"{self!r}: empty slot"
-        if self._limits.users:
-            assert len(self._held) <= self._limits.users, f"{self!r}: too many users"
-        if self._limits.subscriptions:
-            assert self.count(*ON_THE_WIRE) <= self._limits.subscriptions, f"{self!r}: too many subscriptions"
+        assert self._suspects.keys() <= unsettled, f"{self!r}: suspects are {self._suspects}"
+        assert set(self._at.values()) == self._entries.keys(), f"{self!r}: two with one address"
 
     def __repr__(self) -> str:
         parts = [f"{self.count(standing)} {standing.value}" for standing in Standing if self.count(standing)]
@@ -298,21 +347,20 @@ class Ledger:
     # -- inside ----------------------------------------------------------------------------------------
 
     def _set(self, entry: Entry, standing: Standing, now: float) -> None:
-        user = entry.subscription.user
-        if user:
-            before, after = entry.standing in ON_THE_WIRE, standing in ON_THE_WIRE
-            if after and not before:
-                self._held[user] += 1
-            elif before and not after:
-                self._held[user] -= 1
-                if not self._held[user]:
-                    del self._held[user]
+        before, after = entry.standing in ON_THE_WIRE, standing in ON_THE_WIRE
+        if after and not before:
+            self.usage.take(entry.subscription.user)
+        elif before and not after:
+            self.usage.give_back(entry.subscription.user)
+        self.usage.leaving += (standing is Standing.LEAVING) - (entry.standing is Standing.LEAVING)
         self._standings[entry.standing] -= 1
         self._standings[standing] += 1
         if standing is Standing.CONFIRMED:
             self._unsettled.pop(entry.subscription, None)
         else:
             self._unsettled[entry.subscription] = entry
+        if standing not in (Standing.WANTED, Standing.PENDING):
+            self._suspects.pop(entry.subscription, None)
         entry.standing = standing
         entry.since = now
         entry.asked = 0
@@ -320,8 +368,22 @@ class Ledger:
     def _remove(self, entry: Entry) -> None:
         self._set(entry, Standing.WANTED, entry.since)
         self._standings[Standing.WANTED] -= 1
+        self._suspects.pop(entry.subscription, None)
         del self._unsettled[entry.subscription]
         del self._entries[entry.subscription]
+        address = address_of(entry.subscription)
+        if self._at.get(address) == entry.subscription:
+            del self._at[address]
+
+    def _start_all_over(self, now: float) -> None:
+        self._trial = 1
+        for entry in list(self._entries.values()):
+            if entry.standing is Standing.LEAVING and not entry.again:
+                self._remove(entry)
+            else:
+                self._start_over(entry, now)
+        if not self.usage.on_wire:
+            self.usage.forget()
 
     def _start_over(self, entry: Entry, now: float) -> None:
         self._set(entry, Standing.WANTED, now)
@@ -341,9 +403,24 @@ class Ledger:
         else:
             self._remove(entry)
 
-    def _refuse(self, entry: Entry, now: float) -> None:
+    def _refuse(self, entry: Entry, text: str, now: float, *, soon: bool) -> None:
         self._set(entry, Standing.REFUSED, now)
-        entry.retry_at = now + self._limits.refused_for_s
+        entry.refusal = text
+        longest = self._limits.refused_for_s
+        soonest = self._limits.answer_within_s * entry.tries**2
+        entry.retry_at = now + (min(soonest, longest) if soon else longest)
+
+    def _subscribe(self, entry: Entry, now: float) -> bool:
+        """Ask for it if it is due and there is room for it."""
+        if entry.standing not in TO_ASK or entry.retry_at > now:
+            return False
+        if entry.standing is not Standing.PENDING:
+            if not self.usage.fits_by_now(entry.subscription.user):
+                return False
+            self._set(entry, Standing.PENDING, now)
+        entry.tries += 1
+        self._ask(entry, now)
+        return True
 
     def _ask(self, entry: Entry, now: float) -> None:
         if not entry.asked:
@@ -358,18 +435,11 @@ class Ledger:
 
     def _confirm(self, entry: Entry, now: float) -> None:
         if entry.standing is Standing.PENDING or (
-            entry.standing is Standing.REFUSED
-            and self._fits(entry, self._limits.users, self._limits.subscriptions, self.count(*ON_THE_WIRE))
+            entry.standing is Standing.REFUSED and self.usage.fits(entry.subscription.user)
         ):
             self._set(entry, Standing.CONFIRMED, now)
             entry.tries = 0
-
-    def _fits(self, entry: Entry, users: int, subscriptions: int, on_wire: int) -> bool:
-        """Whether one more, for its user, stays within these limits."""
-        if 0 < subscriptions <= on_wire:
-            return False
-        user = entry.subscription.user
-        return not user or user in self._held or not 0 < users <= len(self._held)
+            entry.proven = True
 
     def _oldest(self, *standings: Standing, with_user: bool = False) -> Entry | None:
         """The request of these standings that has waited longest for its answer."""
@@ -390,3 +460,10 @@ class Ledger:
             if entry.subscription.type == echo.type and entry.subscription.answered_by(echo)
         ]
         return max(fitting, key=lambda entry: len(entry.subscription.fields), default=None)
+
+
+def check_usage(usage: Usage, ledgers: Iterable[Ledger]) -> None:
+    """The shared counts against the ledgers that share them."""
+    entries = [e for ledger in ledgers for e in ledger._entries.values() if e.standing in ON_THE_WIRE]
+    held = Counter(entry.subscription.user for entry in entries if entry.subscription.user)
+    usage.check(held, len(entries), sum(entry.standing is Standing.LEAVING for entry in entries))

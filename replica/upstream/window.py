@@ -6,11 +6,14 @@ from collections import deque
 class SlidingWindow:
     """At most `limit` takes in any `span_s` seconds. `limit` 0 means no limit.
 
+    `reserve` of them are for the takers that must not be kept waiting by the others: who is none of those
+    leaves them.
     The mutable state is `_taken`: the moments of the takes still inside the window, oldest first.
     """
 
-    def __init__(self, limit: int, span_s: float) -> None:
+    def __init__(self, limit: int, span_s: float, *, reserve: int = 0) -> None:
         self._limit = limit
+        self.reserve = reserve
         # The upstream counts arrivals, we count departures: a little slack keeps jitter on the way from
         # squeezing one more into its window than into ours.
         self._span = span_s * 1.02
@@ -30,6 +33,7 @@ class SlidingWindow:
         if self._limit:
             self._taken.append(now)
 
-    def earliest(self, now: float) -> float:
-        """When the next may go: `now` or later."""
-        return now if self.room(now) > 0 else self._taken[0] + self._span
+    def earliest(self, now: float, *, keep: int = 0) -> float:
+        """When the next may go, `now` or later; `keep`, below the limit, are left for others."""
+        room = self.room(now)
+        return now if room > keep else self._taken[keep - room] + self._span

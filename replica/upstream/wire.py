@@ -12,6 +12,7 @@ import msgspec
 from replica.events import (
     AccountStates,
     Acknowledged,
+    Data,
     ErrorText,
     Frame,
     Pong,
@@ -103,7 +104,7 @@ def count_rows(body: bytes) -> int:
         return 0
 
 
-def _states(user: str, pairs: "tuple[tuple[str, msgspec.Raw], ...]") -> Frame:
+def _states(user: str, pairs: tuple[tuple[str, msgspec.Raw], ...]) -> AccountStates | Unreadable:
     states = []
     for dex, raw in pairs:
         state = read_state(dex, bytes(raw))
@@ -114,14 +115,22 @@ def _states(user: str, pairs: "tuple[tuple[str, msgspec.Raw], ...]") -> Frame:
     return AccountStates(user.lower(), tuple(states))
 
 
-def _read_all_dexs(data: msgspec.Raw) -> Frame:
-    frame = _all_dexs(data)
-    return _states(frame.user, frame.states)
+ALL_DEXS = "allDexsClearinghouseState"
+ONE_DEX = "clearinghouseState"
+ACCOUNT_STATES = frozenset({ALL_DEXS, ONE_DEX})
+"""Channels, and types of subscription, that bring account states."""
 
 
-def _read_one_dex(data: msgspec.Raw) -> Frame:
-    frame = _one_dex(data)
-    return _states(frame.user, ((frame.dex, frame.state),))
+def read_states(channel: str, data: msgspec.Raw) -> AccountStates | Unreadable:
+    """Read the data of a frame of one of `ACCOUNT_STATES`. Never raises."""
+    try:
+        if channel == ALL_DEXS:
+            all_dexs = _all_dexs(data)
+            return _states(all_dexs.user, all_dexs.states)
+        one_dex = _one_dex(data)
+        return _states(one_dex.user, ((one_dex.dex, one_dex.state),))
+    except NOT_READ as error:
+        return Unreadable(str(error))
 
 
 def _read_ack(data: msgspec.Raw) -> Frame:
@@ -138,8 +147,6 @@ def _read_pong(data: msgspec.Raw) -> Frame:
 
 
 _CHANNELS: Mapping[str, Callable[[msgspec.Raw], Frame]] = {
-    "allDexsClearinghouseState": _read_all_dexs,
-    "clearinghouseState": _read_one_dex,
     "subscriptionResponse": _read_ack,
     "error": _read_error,
     "pong": _read_pong,
@@ -152,7 +159,7 @@ def read_frame(frame: bytes | str) -> Frame:
         envelope = _envelope(frame)
         read = _CHANNELS.get(envelope.channel)
         if read is None:
-            return Unknown(envelope.channel)
+            return Data(envelope.channel, envelope.data)
         return read(envelope.data)
     except NOT_READ as error:
         text = frame.encode("utf-8", "replace") if isinstance(frame, str) else frame
@@ -180,6 +187,11 @@ def write_request(method: str, subscription: Mapping[str, object] | None = None)
 
 
 PING = write_request("ping")
+
+
+def invalid_subscription(subscription: Mapping[str, object]) -> str:
+    """The upstream's own words for one that it will not have (spec/websocket.md 1.2)."""
+    return f"Invalid subscription {msgspec.json.encode(subscription).decode()}"
 
 
 class _Write(msgspec.Struct):

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from replica.subscription import Subscription
-from replica.upstream.ledger import Ledger, LedgerLimits, Standing
+from replica.upstream.ledger import Ledger, Standing, check_usage
+from replica.upstream.usage import LedgerLimits
+from tests.feeding import want
 
 USERS = ["0x" + letter * 40 for letter in "abcde"]
 POOL = [
@@ -85,7 +87,7 @@ class LedgerAgainstUpstream(RuleBasedStateMachine):
     @rule(wanted=st.lists(some, unique=True))
     def want(self, wanted: list[Subscription]) -> None:
         self.wanted = wanted
-        self.ledger.want(wanted, self.now)
+        want(self.ledger, wanted, self.now)
 
     @rule(room=st.integers(-1, 12))
     def send(self, room: int) -> None:
@@ -130,6 +132,7 @@ class LedgerAgainstUpstream(RuleBasedStateMachine):
     def check(self) -> None:
         if hasattr(self, "ledger"):
             self.ledger.check()
+            check_usage(self.ledger.usage, [self.ledger])
 
     def teardown(self) -> None:
         if not hasattr(self, "ledger"):
@@ -170,7 +173,7 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule(wanted=st.lists(some))
     def want(self, wanted: list[Subscription]) -> None:
-        self.ledger.want(wanted, self.now)
+        want(self.ledger, wanted, self.now)
         for subscription in wanted:
             assert self.ledger.standing(subscription) is not None
 
@@ -217,6 +220,7 @@ class AnySequence(RuleBasedStateMachine):
     def check(self) -> None:
         if hasattr(self, "ledger"):
             self.ledger.check()
+            check_usage(self.ledger.usage, [self.ledger])
             repr(self.ledger)
 
 

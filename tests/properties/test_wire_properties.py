@@ -6,18 +6,18 @@ from typing import Any
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from replica.events import AccountStates, Acknowledged, ErrorText, Pong, State, Unknown, Unreadable
+from replica.events import AccountStates, Acknowledged, Data, ErrorText, Pong, State, Unknown, Unreadable
 from replica.upstream.wire import (
     count_items,
     count_rows,
     embedded_object,
     read_answer,
-    read_frame,
     read_perp_dexs,
     read_state,
 )
+from tests.feeding import read
 
-EVENTS = (AccountStates, Acknowledged, ErrorText, Pong, Unknown, Unreadable)
+EVENTS = (AccountStates, Acknowledged, Data, ErrorText, Pong, Unknown, Unreadable)
 
 texts = st.text(max_size=8)
 keys = st.one_of(st.sampled_from(["time", "user", "dex", "xtime", 'a"time', 'a,"time', "ti\\me"]), texts)
@@ -55,7 +55,7 @@ frames = st.fixed_dictionaries({"channel": channels}, optional={"data": payloads
 @example("\ud800")
 @example(b'{"channel":"x","data":' + b"[" * 200_000)
 def test_nothing_that_arrives_raises(arrived: bytes | str) -> None:
-    assert isinstance(read_frame(arrived), EVENTS)
+    assert isinstance(read(arrived), EVENTS)
     if isinstance(arrived, str):
         embedded_object(arrived)
     else:
@@ -71,12 +71,12 @@ def test_nothing_that_looks_like_a_frame_raises(
     frame: dict[str, Any], separators: tuple[str, str], ascii_only: bool, data: st.DataObject
 ) -> None:
     text = json.dumps(frame, separators=separators, ensure_ascii=ascii_only)
-    event = read_frame(text.encode("utf-8", "surrogatepass"))
+    event = read(text.encode("utf-8", "surrogatepass"))
     assert isinstance(event, EVENTS)
     if isinstance(event, AccountStates):
         assert all(state.body in text.encode() for state in event.states)
     cut = data.draw(st.integers(0, len(text)))
-    assert isinstance(read_frame(text[:cut]), EVENTS)
+    assert isinstance(read(text[:cut]), EVENTS)
 
 
 @given(

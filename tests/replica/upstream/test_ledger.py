@@ -6,7 +6,9 @@ from itertools import pairwise, product
 import pytest
 
 from replica.subscription import Subscription, all_dexs_clearinghouse_state
-from replica.upstream.ledger import Ledger, LedgerLimits, Standing
+from replica.upstream.ledger import Ledger, Standing, check_usage
+from replica.upstream.usage import LedgerLimits
+from tests.feeding import want
 
 A, B, C, D = (all_dexs_clearinghouse_state("0x" + letter * 40) for letter in "abcd")
 TRADES = Subscription({"type": "trades", "coin": "ETH"})
@@ -17,7 +19,7 @@ TOO_FAST = "Cannot send more than 2000 messages per minute."
 
 def ledger(*wanted: Subscription, **limits: float) -> Ledger:
     made = Ledger(LedgerLimits(**limits))  # type: ignore[arg-type]
-    made.want(wanted, 0.0)
+    want(made, wanted, 0.0)
     made.opened(0.0)
     return made
 
@@ -75,8 +77,8 @@ def wait(one: One) -> None:
 
 
 EVENTS: dict[str, Callable[[One], object]] = {
-    "want": lambda one: one.book.want([A], one.now),
-    "drop": lambda one: one.book.want([], one.now),
+    "want": lambda one: want(one.book, [A], one.now),
+    "drop": lambda one: want(one.book, [], one.now),
     "open": lambda one: one.book.opened(one.now),
     "send": lambda one: one.book.to_send(one.now, 9),
     "wait": wait,
@@ -153,6 +155,7 @@ def test_every_two_steps_go_where_the_table_says(start: str) -> None:
         for event in (first, second):
             EVENTS[event](one)
             one.book.check()
+            check_usage(one.book.usage, [one.book])
             if expected == LATE and event == "send" and waited:
                 expected = ASKED  # it waited as long as it should
             else:
@@ -168,8 +171,9 @@ def test_the_held_users_are_those_on_the_wire(start: str, event: str) -> None:
     for step in (*PATHS[start], event):
         EVENTS[step](one)
     on_wire = one.where() not in (GONE, WANTED, REFUSED)
-    assert dict(one.book._held) == ({A.user: 1} if on_wire else {})
+    assert dict(one.book.usage.users) == ({A.user: 1} if on_wire else {})
     one.book.check()
+    check_usage(one.book.usage, [one.book])
 
 
 @pytest.mark.parametrize(
@@ -220,11 +224,11 @@ def test_no_more_users_than_the_limit_and_any_number_of_streams_of_one_user() ->
     acknowledged(book, A, B, fills, TRADES)
     assert book.to_send(0.0, 99) == []
     # One of two streams given up keeps the user; both given up free the place once the upstream said so.
-    book.want([B, C, fills], 1.0)
+    want(book, [B, C, fills], 1.0)
     assert book.to_send(1.0, 99) == [("unsubscribe", A), ("unsubscribe", TRADES)]
     book.answered("unsubscribe", A.wire(), 1.0)
     assert book.to_send(1.0, 99) == []
-    book.want([B, C], 2.0)
+    want(book, [B, C], 2.0)
     assert book.to_send(2.0, 99) == [("unsubscribe", fills)]
     book.answered("unsubscribe", fills.wire(), 2.0)
     assert book.to_send(2.0, 99) == [("subscribe", C)]
@@ -235,7 +239,7 @@ def test_no_more_subscriptions_than_the_limit() -> None:
     book = ledger(A, B, C, subscriptions=2)
     assert [s for _, s in book.to_send(0.0, 99)] == [A, B]
     acknowledged(book, A, B)
-    book.want([A, C], 1.0)
+    want(book, [A, C], 1.0)
     assert book.to_send(1.0, 99) == [("unsubscribe", B)]
     book.answered("unsubscribe", B.wire(), 1.0)
     assert book.to_send(1.0, 99) == [("subscribe", C)]
@@ -252,7 +256,7 @@ def test_unsubscribes_go_before_the_subscribes_they_make_room_for() -> None:
     book = ledger(A, B, users=2)
     book.to_send(0.0, 99)
     acknowledged(book, A, B)
-    book.want([D, B], 1.0)
+    want(book, [D, B], 1.0)
     assert book.to_send(1.0, 99) == [("unsubscribe", A)]
     book.answered("unsubscribe", A.wire(), 1.0)
     assert book.to_send(1.0, 99) == [("subscribe", D)]
@@ -288,7 +292,7 @@ def test_an_unsubscribe_that_is_never_answered_keeps_its_place_and_condemns_the_
     book = ledger(A, B, users=1, answer_within_s=10.0)
     book.to_send(0.0, 9)
     acknowledged(book, A)
-    book.want([B], 0.0)
+    want(book, [B], 0.0)
     assert book.to_send(0.0, 9) == [("unsubscribe", A)]
     assert book.overdue(9.9) == []
     assert book.to_send(9.9, 9) == []
@@ -360,7 +364,7 @@ def test_the_user_limit_is_learned_kept_and_tried_again_later() -> None:
     # Another user is no better off before the ceiling is forgotten; one more stream of a held user is.
     extra = all_dexs_clearinghouse_state("0x" + "e" * 40)
     fills = Subscription({"type": "userFills", "user": A.user})
-    book.want([A, B, C, D, extra, fills], 100.0)
+    want(book, [A, B, C, D, extra, fills], 100.0)
     assert book.to_send(100.0, 9) == [("subscribe", fills)]
     assert book.to_send(601.9, 9) == []
     assert book.to_send(602.0, 9) == [("subscribe", C), ("subscribe", D), ("subscribe", extra)]
@@ -410,7 +414,7 @@ def test_too_many_messages_delays_what_was_asked_and_refuses_nothing() -> None:
     assert book.to_send(60.9, 9) == []  # and B does not take its place: whose message it was is not known
     assert book.to_send(61.0, 9) == [("subscribe", A)]
     acknowledged(book, A, now=61.0)
-    book.want([B], 62.0)
+    want(book, [B], 62.0)
     assert book.to_send(62.0, 9) == [("unsubscribe", A)]
     assert book.refused(TOO_FAST, 62.0) is None
     assert book.overdue(80.0) == []

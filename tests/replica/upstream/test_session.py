@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from replica.events import AccountStates
+from replica.events import AccountStates, FeedEvent, FollowingEnded
 from replica.subscription import Subscription, all_dexs_clearinghouse_state
 from replica.upstream.health import Health
-from replica.upstream.ledger import Ledger, LedgerLimits, Standing
+from replica.upstream.ledger import Ledger, Standing
 from replica.upstream.session import MAX_CHANNELS_COUNTED, Counts, Session
+from replica.upstream.usage import LedgerLimits
 from replica.upstream.window import SlidingWindow
+from tests.feeding import want
 from tests.script import play
 
 USERS = {letter: "0x" + letter.lower() * 40 for letter in "ABCDE"}
@@ -65,9 +67,9 @@ class Connection:
         silent_after_s: float = 15.0,
     ) -> None:
         self.ledger = Ledger(limits or LedgerLimits())
-        self.ledger.want([STREAMS[letter] for letter in wanted], 0.0)
+        want(self.ledger, [STREAMS[letter] for letter in wanted], 0.0)
         self.health = Health(silent_after_s=silent_after_s, pong_within_s=10.0)
-        self.messages = SlidingWindow(messages, 60.0)
+        self.messages = SlidingWindow(messages, 60.0, reserve=1)
         self.counts = Counts()
         self.session: Session | None = None
 
@@ -94,9 +96,18 @@ class Connection:
 
     def ended(self, now: float) -> Said:
         assert self.session is not None
-        ended = self.session.take_ended()
-        if ended is not None:
-            yield now, "--", f"ended {' '.join(LETTERS[user] for user in ended.users)}: {ended.reason}"
+        yield from self.told(self.session.take_events(), now)
+
+    def told(self, events: Iterable[FeedEvent], now: float) -> Said:
+        for event in events:
+            match event:
+                case AccountStates(user, states):
+                    times = sorted({state.time for state in states})
+                    yield now, "--", f"states {LETTERS[user]} {' '.join(map(str, times))}"
+                case FollowingEnded(users, reason):
+                    yield now, "--", f"ended {' '.join(LETTERS[user] for user in users)}: {reason}"
+                case _:
+                    yield now, "--", repr(event)
 
     def until(self, now: float) -> Said:
         while self.session is not None and self.session.wake() < now:
@@ -105,11 +116,7 @@ class Connection:
     def receive(self, what: str, now: float) -> Said:
         if self.session is None:
             return
-        states = self.session.receive(frame(what).encode(), now)
-        if isinstance(states, AccountStates):
-            times = sorted({state.time for state in states.states})
-            yield now, "--", f"states {LETTERS[states.user]} {' '.join(map(str, times))}"
-        yield from self.ended(now)
+        yield from self.told(self.session.receive(frame(what).encode(), now), now)
         yield from self.step(now)
 
     def do(self, what: str, now: float) -> Said:
@@ -121,7 +128,7 @@ class Connection:
                 )
                 self.session.opened(now)
             case "want":
-                self.ledger.want([STREAMS[letter] for letter in rest.split()], now)
+                want(self.ledger, [STREAMS[letter] for letter in rest.split()], now)
                 if self.session is not None:
                     self.session.wanted_changed(now)
             case "wait":
@@ -628,15 +635,15 @@ def test_a_subscription_nobody_pushes_accounts_for_is_none_of_the_scripts_busine
     """A stream without a user ends without a word about accounts."""
     connection = Connection()
     trades = Subscription({"type": "trades", "coin": "ETH"})
-    connection.ledger.want([trades], 0.0)
+    want(connection.ledger, [trades], 0.0)
     session = Session(
         connection.ledger, connection.health, connection.messages, connection.counts, ping_interval_s=30.0
     )
     session.opened(0.0)
     assert session.due(0.0) == [b'{"method":"subscribe","subscription":{"type":"trades","coin":"ETH"}}']
-    session.receive(
+    events = session.receive(
         b'{"channel":"error","data":"Invalid subscription {\\"type\\":\\"trades\\",\\"coin\\":\\"ETH\\"}"}',
         1.0,
     )
     assert connection.counts.refused == 1
-    assert session.take_ended() is None
+    assert list(events) == []
