@@ -142,8 +142,12 @@ TYPES: Mapping[str, StreamType] = {
         _of_user("userTwapSliceFills", Kind.LOG),
         _of_user("userTwapHistory", Kind.LOG),
         _of_user("userHistoricalOrders", Kind.LOG),
+        _of_user("webData2", Kind.STATE),
     )
 }
+
+COMPOSED = frozenset({"webData2"})
+"""Types that the exchange has no more: they never go up, `replica/composed.py` makes them of others."""
 
 ANONYMOUS = frozenset({"orderUpdates", "userEvents", "notification"})
 """Types whose frames name no user: a socket holds them for one user only (section 1.3)."""

@@ -69,6 +69,7 @@ SHELLS = (
     "replica.replica",
     "replica.mirror",  # heals streams with answers of /info, which it waits for
     "replica.universe_reader",  # who asks meanwhile waits for the same answers
+    "replica.composed",  # a timer keeps what it composes from being told too often
     "replica.upstream.feed",
     "replica.upstream.fleet",  # a task per connection; what goes where is decided in pure rooms
     "replica.upstream.rest",

@@ -36,6 +36,7 @@ FRAMES: list[tuple[dict[str, Any], str, Any]] = [
         {"user": USER, "coin": "BTC"},
     ),
     ({"type": "webData3", "user": USER}, "webData3", {"userState": {"user": USER.lower()}}),
+    ({"type": "webData2", "user": USER}, "webData2", {"user": USER.lower(), "meta": {}}),
     ({"type": "orderUpdates", "user": USER}, "orderUpdates", [{"order": {}}]),
     ({"type": "userEvents", "user": USER}, "user", {"fills": []}),
     ({"type": "notification", "user": USER}, "notification", {"notification": "x"}),
