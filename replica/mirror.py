@@ -12,7 +12,7 @@ from typing import Protocol
 
 from replica.clock import Clock
 from replica.errors import BudgetExhausted, ReplicaError
-from replica.events import Confirmed, Lost, Pushed, Refused
+from replica.events import Confirmed, Lost, Pushed, StreamEvent
 from replica.streams.backfill import Backfill, Question
 from replica.streams.make import memory_of
 from replica.streams.memory import Gap, Memory, Now, Out, Tally
@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 Read = Callable[[str, bytes], Awaitable[Answer]]
 """(type, body) -> the answer of `/info`, within the weight budget and a deadline. Raises `ReplicaError`."""
-
-StreamEvent = Confirmed | Pushed | Refused | Lost
 
 
 class Upstream(Protocol):

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import NamedTuple
 
@@ -14,13 +15,15 @@ import aiohttp
 
 from replica.clock import Clock
 from replica.errors import ReplicaError, UpstreamUnavailable
-from replica.events import AccountFetched, AccountStates, FeedEvent, FollowingEnded, State, StreamEvent
+from replica.events import AccountFetched, AccountStates, FeedEvent, FollowingEnded, State
+from replica.mirror import Mirror, MirrorSettings
 from replica.state.clearinghouse import HeldState
 from replica.state.readiness import Readiness
 from replica.state.store import Bounds, Store
 from replica.state.upstream_clock import UpstreamClock
 from replica.subscription import all_dexs_clearinghouse_state
 from replica.tracking import Plan, plan
+from replica.universe_reader import UniverseReader
 from replica.upstream.backoff import Backoff
 from replica.upstream.budget import Budget
 from replica.upstream.feed import FeedSettings
@@ -53,6 +56,7 @@ class ReplicaSettings:
     bounds: Bounds = field(default_factory=Bounds)
     feed: FeedSettings = field(default_factory=FeedSettings)
     ledger: LedgerLimits = field(default_factory=LedgerLimits)
+    mirror: MirrorSettings = field(default_factory=MirrorSettings)
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 30.0
     weight_per_minute: int = 1200
@@ -64,6 +68,7 @@ class ReplicaSettings:
     read_connections: int = 64
     write_connections: int = 32
     perp_dexs_ttl_s: float = 60.0
+    universe_refresh_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,6 @@ class Replica:
         self.upstream_clock = UpstreamClock()
         self.readiness = Readiness()
         self.plan: Plan = plan(settings.follow, users_limit=settings.ledger.users)
-        self.stream_events: Callable[[StreamEvent, float], None] = _nobody
-        """Told, in order, what becomes of the subscriptions that `feed` holds for clients. Set once."""
         self.feed = Fleet(
             _websocket_url(settings.base_url),
             self._apply,
@@ -143,6 +146,10 @@ class Replica:
         self._forwarder = Forwarder(
             self._writes, budget, deadline_s=settings.write_timeout_s, budget_wait_s=settings.budget_wait_s
         )
+        self.mirror = Mirror(self.feed, partial(self._ask, Lane.HEAL), clock, settings.mirror)
+        self._universe = UniverseReader(
+            partial(self._ask, Lane.READ), clock, every_s=settings.universe_refresh_s
+        )
         self._perp_dexs: PerpDexs | None = None
         self._feeding: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
@@ -159,8 +166,9 @@ class Replica:
         self._warming = asyncio.create_task(self._warm(), name="warm up")
 
     async def stop(self) -> None:
-        """Close the feed, then the pools. Waits for both."""
+        """Give up the streams, close the feed, then the pools. Waits for all."""
         self.readiness.stop()
+        await self.mirror.close()
         for task in (self._warming, self._feeding):
             if task is not None:
                 task.cancel()
@@ -258,6 +266,14 @@ class Replica:
         self._perp_dexs = PerpDexs(names, started)
         return self._perp_dexs
 
+    def knows_coin(self, coin: str) -> bool | None:
+        """Whether the exchange has this coin, in this spelling; None before the first `refresh_universe`."""
+        return self._universe.knows_coin(coin)
+
+    async def refresh_universe(self) -> None:
+        """Read again which coins there are, if that was not just done. What can't be had stays as it was."""
+        await self._universe.refresh()
+
     # -- writing ---------------------------------------------------------------------------------------
 
     async def forward_exchange(self, body: bytes, content_type: str) -> Answer:
@@ -283,10 +299,18 @@ class Replica:
             type_, body, content_type, lane=Lane.READ, wait_s=wait_s, deadline_s=deadline_s
         )
 
+    async def _ask(self, lane: Lane, type_: str, body: bytes) -> Answer:
+        """A question of our own to `/info`."""
+        wait_s, deadline_s = self.settings.budget_wait_s, self.settings.read_timeout_s
+        answer, _ = await self._reader.read(
+            type_, body, JSON, lane=lane, wait_s=wait_s, deadline_s=deadline_s
+        )
+        return answer
+
     def _apply(self, event: FeedEvent, now: float) -> None:
         late_s = 0.0
         if not isinstance(event, AccountStates | FollowingEnded):
-            self.stream_events(event, now)
+            self.mirror.apply(event, now)
             return
         if isinstance(event, AccountStates) and event.states:
             event = event._replace(states=self._credible(event.states))
@@ -313,10 +337,6 @@ class Replica:
 def _websocket_url(base_url: str) -> str:
     """http(s)://host/path -> ws(s)://host/path/ws."""
     return "ws" + base_url.rstrip("/").removeprefix("http") + "/ws"
-
-
-def _nobody(event: StreamEvent, now: float) -> None:
-    """Clients hold nothing yet, so there is nothing to tell."""
 
 
 def _report_death(task: asyncio.Task[None]) -> None:
