@@ -1,9 +1,8 @@
 """The official Python client trades on the devnode: directly, and through our own server."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,34 +10,8 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 
-from server.devnode import Devnode, Limits
 from server.devnode.engine.invariants import check
-from tests.server.signing.sdk import wallet
-from tests.sockets.conftest import start
-
-FRIEND = "0x" + "5c" * 20
-
-
-class Bot:
-    """The SDK's two clients for one key, in a thread: they block."""
-
-    def __init__(self, base_url: str, seed: int, **options: Any) -> None:
-        self.key = wallet(seed)
-        self.address = self.key.address
-        self.exchange = Exchange(self.key, base_url, **options)
-        self.info = Info(base_url, skip_ws=True)
-
-    def statuses(self, answer: Any) -> Any:
-        assert answer["status"] == "ok", answer
-        return answer["response"]["data"]["statuses"]
-
-    def size(self, coin: str) -> str:
-        rows = self.info.user_state(self.address)["assetPositions"]
-        return next((row["position"]["szi"] for row in rows if row["position"]["coin"] == coin), "0.0")
-
-
-def ok(answer: Any) -> None:
-    assert answer == {"status": "ok", "response": {"type": "default"}}
+from tests.sockets.bots import FRIEND, Bot, ok, served
 
 
 def orders(base_url: str) -> None:
@@ -127,17 +100,6 @@ def helpers(base_url: str) -> None:
     assert "filled" in bot.statuses(of_sub.market_open("SOL", True, 1))[0]
     assert info.query_sub_accounts(bot.address)[0]["subAccountUser"] == sub
     assert bot.size("SOL") == "0.0" and len(info.user_fills(sub)) == 1
-
-
-@contextlib.asynccontextmanager
-async def served(through_us: bool) -> AsyncIterator[tuple[str, Devnode]]:
-    node = Devnode(accounts=3, seed=3, limits=Limits.off())
-    if through_us:
-        async with start(node) as stack:
-            yield stack.base_url, node
-    else:
-        yield f"http://127.0.0.1:{await node.start()}", node
-        await node.stop()
 
 
 @pytest.mark.parametrize("through_us", [False, True], ids=["devnode", "hl-replica"])
