@@ -28,48 +28,40 @@ class History:
     def __init__(self) -> None:
         self.base = 0
         self.events: list[Event] = []
-        self._index()
-
-    def __repr__(self) -> str:
-        return f"<History {len(self.events)} events>"
-
-    def _index(self) -> None:
         self.fills: Index[Fill] = defaultdict(list)
         self.statuses: Index[OrderStatus] = defaultdict(list)
         self.latest: dict[int, OrderStatus] = {}
+        self.by_cloid: dict[tuple[str, str], OrderStatus] = {}  # the latest, by user and cloid
         self.trades: Index[Trade] = defaultdict(list)
         self.fundings: Index[Funding] = defaultdict(list)
         self.ledger: Index[LedgerUpdate] = defaultdict(list)
         self.twaps: Index[TwapStatus] = defaultdict(list)
 
+    def __repr__(self) -> str:
+        return f"<History {len(self.events)} events>"
+
     def add(self, event: Event) -> None:
         self.events.append(event)
-        self._place(event)
+        if isinstance(event, OrderStatus):
+            terms = event.terms
+            self.statuses[terms.user].append(event)
+            self.latest[terms.oid] = event
+            if terms.cloid is not None:
+                self.by_cloid[terms.user, terms.cloid] = event
+        elif isinstance(event, Fill):
+            self.fills[event.user].append(event)
+        elif isinstance(event, Trade):
+            self.trades[event.coin].append(event)
+        elif isinstance(event, LedgerUpdate):
+            for user in event.users:
+                self.ledger[user].append(event)
+        elif isinstance(event, TwapStatus):
+            self.twaps[event.state.user].append(event)
 
     def add_fundings(self, user: str, events: list[Funding]) -> None:
         """Add what one account paid and received: there are so many of these at once."""
         self.events += events
         self.fundings[user] += events
-
-    def _place(self, event: Event) -> None:
-        kind = type(event)
-        if kind is OrderStatus:
-            assert isinstance(event, OrderStatus)
-            self.statuses[event.terms.user].append(event)
-            self.latest[event.terms.oid] = event
-        elif kind is Fill:
-            assert isinstance(event, Fill)
-            self.fills[event.user].append(event)
-        elif kind is Trade:
-            assert isinstance(event, Trade)
-            self.trades[event.coin].append(event)
-        elif kind is LedgerUpdate:
-            assert isinstance(event, LedgerUpdate)
-            for user in event.users:
-                self.ledger[user].append(event)
-        elif kind is TwapStatus:
-            assert isinstance(event, TwapStatus)
-            self.twaps[event.state.user].append(event)
 
     @property
     def seq(self) -> int:
@@ -90,7 +82,8 @@ class History:
     def clone(self) -> History:
         """A history that goes its own way; the events, being frozen, are shared."""
         twin = History()
-        twin.base, twin.events, twin.latest = self.base, self.events.copy(), self.latest.copy()
+        twin.base, twin.events = self.base, self.events.copy()
+        twin.latest, twin.by_cloid = self.latest.copy(), self.by_cloid.copy()
         for name in ("fills", "statuses", "trades", "fundings", "ledger", "twaps"):
             getattr(twin, name).update((key, rows.copy()) for key, rows in getattr(self, name).items())
         return twin

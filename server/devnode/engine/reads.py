@@ -69,18 +69,6 @@ class Reads:
         state = self._ground.state
         return number(rate(state.marks[asset], state.oracles[asset]), 10)
 
-    def open_interest(self, coin: str) -> int:
-        """Lots held long, which are those held short. Raises `KeyError`."""
-        inst = self._ground.listing.by_coin[coin]
-        pools = (account.pools.get(inst.dex) for account in self._ground.state.accounts.values())
-        held = (pool.holdings.get(inst.asset) for pool in pools if pool is not None)
-        return sum(holding.lots for holding in held if holding is not None and holding.lots > 0)
-
-    def spot_marks(self) -> Mapping[str, int]:
-        state = self._ground.state
-        found = self._ground.instruments.items()
-        return {inst.coin: state.marks[asset] for asset, inst in found if inst.is_spot}
-
     def mid(self, coin: str) -> str | None:
         """The middle of a market's book, one decimal more than a price; the last trade's price, or the
         mark, where a side is empty."""
@@ -153,10 +141,7 @@ class Reads:
         if isinstance(name, int):
             latest = history.latest.get(name)
             return latest if latest is not None and latest.terms.user == user else None
-        for event in reversed(history.statuses.get(user, ())):
-            if event.terms.cloid == name:
-                return event
-        return None
+        return history.by_cloid.get((user, name))
 
     def historical_orders(self, user: str, limit: int = 2000) -> list[Row]:
         """One row per change of status, newest first."""

@@ -47,7 +47,6 @@ def test_reads_change_nothing() -> None:
         engine.order_status(user, 1)
     engine.book("SOL")
     engine.mid("SOL")
-    engine.open_interest("SOL")
     assert engine.digest() == before
 
 

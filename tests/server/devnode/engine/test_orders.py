@@ -158,6 +158,19 @@ def test_of_two_reduce_only_orders_that_exceed_the_position_the_first_ends(hand:
     assert "reduceOnlyCanceled" in hand.statuses(BOB)
 
 
+def test_a_cloid_names_the_latest_order_that_had_it(hand: Hand) -> None:
+    assert hand.engine.order_status(ANN, cloid(5)) == {"status": "unknownOid"}
+    first = hand.oid(hand.buy(ANN, "97000", "0.01", cloid=cloid(5)))
+    hand.cancel(ANN, BTC, first)
+    assert hand.engine.order_status(ANN, cloid(5))["order"]["order"]["oid"] == first
+    before = hand.engine.snapshot()
+    hand.buy(ANN, "97000", "0.0001", cloid=cloid(5))  # refused: it counts
+    assert hand.engine.order_status(ANN, cloid(5))["order"]["status"] == "minTradeNtlRejected"
+    assert hand.engine.order_status(BOB, cloid(5)) == {"status": "unknownOid"}
+    hand.engine.revert(before)
+    assert hand.engine.order_status(ANN, cloid(5))["order"]["status"] == "canceled"
+
+
 def test_cancels(hand: Hand) -> None:
     oid = hand.oid(hand.buy(ANN, "97000", "0.01", cloid=cloid(5)))
     never = {"error": "Order was never placed, already canceled, or filled. asset=0"}
