@@ -160,11 +160,16 @@ _ACCOUNTS = frozenset(
     }
 )  # fmt: skip
 _COINS = frozenset({"bbo", "trades", "activeAssetCtx"})
-_EVERYTHING = frozenset({"spotAssetCtxs", "allDexsAssetCtxs", "fastAssetCtxs"})
+_EVERYTHING = frozenset(
+    {
+        "spotAssetCtxs", "allDexsAssetCtxs", "fastAssetCtxs", "outcomeMetaUpdates", "explorerBlock",
+        "explorerTxs",
+    }
+)  # fmt: skip
 _ALWAYS = frozenset({"allMids", "clearinghouseState", "allDexsClearinghouseState"})
 _ECHOED = ("isPortfolioMargin", "ignorePortfolioMargin")  # sent with spotState, and not heeded here
 _SIG_FIGS = (None, 2, 3, 4, 5)
-_MANTISSAS = (None, 2, 5)
+_MANTISSAS = (2, 5)
 
 
 def _subscription(form: object, offer: Offer) -> Subscription | Fatal | None:
@@ -215,10 +220,17 @@ def _market(kind: str, form: dict[str, Any], offer: Offer) -> Subscription | Fat
         sig_figs, mantissa, fast = (form.get(name) for name in ("nSigFigs", "mantissa", "fast"))
         if not (_is_whole(sig_figs) and _is_whole(mantissa) and (fast is None or isinstance(fast, bool))):
             return None
-        if sig_figs not in _SIG_FIGS or mantissa not in _MANTISSAS or (mantissa and sig_figs != 5):
+        if not can_merge(sig_figs, mantissa):
             return Fatal()
         named += (("nSigFigs", sig_figs), ("mantissa", mantissa), ("fast", bool(fast)))
     return Subscription(kind, None, None, named) if coin in offer.coins else Fatal()
+
+
+def can_merge(sig_figs: int | None, mantissa: int | None) -> bool:
+    """Would the exchange merge a book's levels like that? A mantissa goes with five figures alone."""
+    if mantissa is not None:
+        return sig_figs == 5 and mantissa in _MANTISSAS
+    return sig_figs in _SIG_FIGS
 
 
 def _is_whole(value: object) -> bool:

@@ -176,7 +176,9 @@ _NOTHING = (
 ACCOUNT_ANSWERS: Answers = {
     **{kind: _nothing(kind) for kind in _NOTHING},
     "activeAssetData": _active_asset_data,
+    "allBorrowLendReserveStates": lambda *_: ok("[]"),
     "approvedBuilders": _said(lambda truth, user: truth.engine.approved_builders(user)),
+    "borrowLendUserState": _said(lambda *_: {"tokenToState": [], "health": "healthy", "healthFactor": None}),
     "clearinghouseState": _state,
     "delegatorSummary": _said(
         lambda *_: {
@@ -206,6 +208,7 @@ ACCOUNT_ANSWERS: Answers = {
     "subAccounts": _sub_accounts,
     "subAccounts2": _sub_accounts_2,
     "twapHistory": _listed(lambda truth, user: truth.engine.twap_history(user)[:FILLS]),
+    "userBorrowLendInterest": _listed(lambda *_: []),
     "userFees": lambda truth, request, now_ms: ok(
         orjson.dumps(user_fees(truth, user_of(request), truth.stamp(now_ms)))
     ),

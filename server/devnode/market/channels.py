@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import orjson
@@ -41,6 +40,8 @@ PERIODS: Mapping[str, float] = {
 FAST_LEVELS = 5
 REPLAY_MS = 20_000  # of trades, for who joins
 REPLAYED = 100
+EXPLORER_KINDS = ("explorerBlock", "explorerTxs")  # fed elsewhere; here they are one empty list, bare
+EVENTLESS = frozenset({*EXPLORER_KINDS, "outcomeMetaUpdates"})  # nothing happens to outcomes here
 
 Make = Callable[[Subscription], str | None]
 
@@ -59,7 +60,7 @@ class Channels:
         self._news = News(truth)
         self._last: dict[Subscription, str] = {}
         self._contexts: dict[str, tuple[str, str]] = {}  # coin -> (markPx, midPx) of the last fast frame
-        self._bbos: Counter[str] = Counter()
+        self._bbos: set[str] = set()
         self._made: Mapping[str, Make] = {
             "activeAssetCtx": self._active_asset_ctx,
             "activeAssetData": self._active_asset_data,
@@ -86,7 +87,7 @@ class Channels:
     def period(self, subscription: Subscription) -> float | None:
         """Seconds between two frames, or None where only events are told."""
         kind = subscription.kind
-        if kind in EVENT_KINDS:
+        if kind in EVENT_KINDS or kind in EVENTLESS:
             return None
         if kind == "l2Book" and subscription.get("fast"):
             kind = "l2Book fast"
@@ -96,13 +97,13 @@ class Channels:
         """Somebody listens to a channel to which nobody did."""
         self._news.opened(subscription)
         if subscription.kind == "bbo":
-            self._bbos[subscription.coin] += 1
+            self._bbos.add(subscription.coin)
 
     def closed(self, subscription: Subscription) -> None:
         self._news.closed(subscription)
         self._last.pop(subscription, None)
         if subscription.kind == "bbo":
-            del self._bbos[subscription.coin]
+            self._bbos.remove(subscription.coin)
         elif subscription.kind == "fastAssetCtxs":
             self._contexts.clear()
 
@@ -113,6 +114,8 @@ class Channels:
             return self._news.snapshot(subscription)
         if kind == "trades":
             return self._replay(subscription)
+        if kind in EXPLORER_KINDS:
+            return "[]"
         if kind == "fastAssetCtxs":
             return self._framed(subscription, self._all_fast())
         make = self._made.get(kind)
@@ -130,14 +133,14 @@ class Channels:
 
     def heard(self, events: Sequence[Event]) -> Iterable[tuple[Subscription, str]]:
         """The frames that events cause at once."""
-        yield from self._news.told(events)
-        if self._bbos:
+        if self._bbos:  # recorded: within a block they come before the trades
             for coin in self._news.coins_of(events):
                 if coin in self._bbos:
                     subscription = Subscription("bbo", None, None, (("coin", coin),))
                     frame = self.frame(subscription)
                     if frame is not None:
                         yield subscription, frame
+        yield from self._news.told(events)
 
     # -- frames ----------------------------------------------------------------------------------------
 

@@ -7,21 +7,20 @@ from typing import Any
 
 import orjson
 
-from server.devnode.clearinghouse import fmt_double
+from server.devnode.clearinghouse import MICRO, fmt_double
 from server.devnode.engine.funding import HOUR_MS
-from server.devnode.engine.units import number
+from server.devnode.engine.units import number, usd
 from server.devnode.info import FAILED, Answer, InfoRequest, is_natural, ok
-from server.devnode.market.asking import Unreadable, text_of, window_of
-from server.devnode.market.contexts import perp_contexts, spot_contexts
+from server.devnode.market.asking import Unreadable, text_of, user_of, window_of
+from server.devnode.market.contexts import SUPPLY, perp_contexts, spot_context, spot_contexts
 from server.devnode.market.tape import INTERVALS
 from server.devnode.market.truth import Truth
 from server.devnode.markets import MAIN_DEX
+from server.devnode.subscriptions import can_merge
 
 Answers = Mapping[str, Callable[[Truth, InfoRequest, int], Answer]]
 TRADES = 10  # of `recentTrades`: the number is not published
 RATES = 500  # rows of `fundingHistory`: the oldest of the window
-SIG_FIGS = (2, 3, 4, 5)
-MANTISSAS = (2, 5)
 
 
 def rows_answer(rows: list[Any]) -> Answer:
@@ -35,14 +34,7 @@ def _book(truth: Truth, request: InfoRequest, now_ms: int) -> Answer:
         raise Unreadable
     if coin not in truth.coins:
         return ok("null")
-    return ok(book_text(truth, coin, sig_figs, mantissa)) if fits(sig_figs, mantissa) else FAILED
-
-
-def fits(sig_figs: int | None, mantissa: int | None) -> bool:
-    """Would the exchange aggregate a book like that? A mantissa goes with five figures alone."""
-    if mantissa is not None:
-        return sig_figs == 5 and mantissa in MANTISSAS
-    return sig_figs is None or sig_figs in SIG_FIGS
+    return ok(book_text(truth, coin, sig_figs, mantissa)) if can_merge(sig_figs, mantissa) else FAILED
 
 
 def book_text(truth: Truth, coin: str, sig_figs: int | None, mantissa: int | None, depth: int = 20) -> str:
@@ -120,6 +112,72 @@ def _margin_table(truth: Truth, request: InfoRequest, now_ms: int) -> Answer:
     return FAILED if found is None else ok(orjson.dumps(found))
 
 
+def _named(field: str) -> Callable[[Truth, InfoRequest, int], Answer]:
+    """Null, for whatever is named there: there are none of its kind."""
+
+    def answer(truth: Truth, request: InfoRequest, now_ms: int) -> Answer:
+        text_of(request.fields, field)
+        return ok("null")
+
+    return answer
+
+
+def _counted(field: str) -> Callable[[Truth, InfoRequest, int], Answer]:
+    def answer(truth: Truth, request: InfoRequest, now_ms: int) -> Answer:
+        if not is_natural(request.fields.get(field)):
+            raise Unreadable
+        return ok("null")
+
+    return answer
+
+
+def _vault_details(truth: Truth, request: InfoRequest, now_ms: int) -> Answer:
+    user_of(request, "vaultAddress")
+    return ok("null")
+
+
+def _perp_dex_limits(truth: Truth, request: InfoRequest, now_ms: int) -> Answer:
+    """Null for the main dex and for one there is not."""
+    rows = orjson.loads(truth.markets.perp_dexs)[1:]
+    found = next((row for row in rows if row["name"] == text_of(request.fields, "dex")), None)
+    if found is None:
+        return ok("null")
+    caps = found["assetToStreamingOiCap"]
+    limits = {
+        "totalOiCap": usd(sum(round(float(cap)) for _, cap in caps) * MICRO),
+        "oiSzCapPerPerp": "1000000000.0",
+        "maxTransferNtl": "150000000.0",
+        "coinToOiCap": caps,
+    }
+    return ok(orjson.dumps(limits))
+
+
+def _token_details(truth: Truth, request: InfoRequest, now_ms: int) -> Answer:
+    """Of a token of `spotMeta`. Nobody deployed it, and all there is of it circulates."""
+    token_id = text_of(request.fields, "tokenId")
+    tokens = orjson.loads(truth.markets.spot_meta)["tokens"]
+    token = next((row for row in tokens if row["tokenId"] == token_id.lower()), None)
+    if token is None:
+        return FAILED
+    inst = next((one for one in truth.coins.values() if one.is_spot and one.base == token["index"]), None)
+    context = orjson.loads(spot_context(truth, inst.coin)) if inst else {}
+    supply = fmt_double(SUPPLY)
+    details = {
+        "name": token["name"],
+        "maxSupply": supply,
+        "totalSupply": supply,
+        "circulatingSupply": supply,
+        "szDecimals": token["szDecimals"],
+        "weiDecimals": token["weiDecimals"],
+        **{key: context.get(key, "1.0") for key in ("midPx", "markPx", "prevDayPx")},  # USDC is the unit
+        **dict.fromkeys(("genesis", "deployer", "deployGas", "deployTime")),
+        "seededUsdc": "0.0",
+        "nonCirculatingUserBalances": [],
+        "futureEmissions": "0.0",
+    }
+    return ok(orjson.dumps(details))
+
+
 MARKET_ANSWERS: Answers = {
     "allMids": lambda truth, request, _: ok(truth.mids(request.dex) or "{}"),
     "allPerpMetas": lambda truth, _, __: ok(f"[{','.join(truth.markets.meta.values())}]"),
@@ -128,17 +186,26 @@ MARKET_ANSWERS: Answers = {
     "exchangeStatus": lambda truth, _, now_ms: ok(f'{{"specialStatuses":null,"time":{truth.stamp(now_ms)}}}'),
     "fundingHistory": _funding_history,
     "l2Book": _book,
+    "liquidatable": lambda *_: ok("[]"),  # who can be is liquidated before anybody asks
     "marginTable": _margin_table,
     "meta": lambda truth, request, _: ok(truth.markets.meta[request.dex]),
     "metaAndAssetCtxs": lambda truth, request, _: ok(
         f"[{truth.markets.meta[request.dex]},{perp_contexts(truth, request.dex)}]"
     ),
+    "outcomeMeta": lambda *_: ok('{"outcomes":[],"questions":[]}'),
+    "outcomeTemplates": lambda *_: ok("[]"),
+    "perpAnnotation": _named("coin"),
     "perpCategories": lambda *_: ok("[]"),
+    "perpConciseAnnotations": lambda *_: ok("[]"),
+    "perpDexLimits": _perp_dex_limits,
     "perpDexs": lambda truth, _, __: ok(truth.markets.perp_dexs),
     "perpsAtOpenInterestCap": lambda *_: ok("[]"),
     "predictedFundings": _predicted_fundings,
     "recentTrades": _recent_trades,
+    "settledOutcome": _counted("outcome"),
     "spotMeta": lambda truth, _, __: ok(truth.markets.spot_meta),
     "spotMetaAndAssetCtxs": lambda truth, _, __: ok(f"[{truth.markets.spot_meta},{spot_contexts(truth)}]"),
+    "tokenDetails": _token_details,
+    "vaultDetails": _vault_details,
     "vaultSummaries": lambda *_: ok("[]"),
 }

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,6 +12,9 @@ import pytest
 from server.devnode import Devnode
 from server.devnode.accounts import make_account
 from server.devnode.clearinghouse import Core, render
+from server.devnode.engine.account import Order
+from server.devnode.engine.book import Book
+from server.devnode.engine.events import Terms
 from server.devnode.markets import Markets
 from server.devnode.prices import legal
 from tests.server.devnode.client import http
@@ -64,6 +68,17 @@ MALFORMED = b"Failed to deserialize the JSON body into the target type"
             b'{"description":"","marginTiers":[{"lowerBound":"0.0","maxLeverage":5}]}',
         ),
         ({"type": "batchClearinghouseStates", "users": [UNKNOWN]}, 500, b"null"),
+        ({"type": "perpDexLimits", "dex": ""}, 200, b"null"),
+        ({"type": "perpDexLimits"}, 422, MALFORMED),
+        ({"type": "tokenDetails", "tokenId": "0x" + "0" * 32}, 500, b"null"),
+        ({"type": "outcomeMeta"}, 200, b'{"outcomes":[],"questions":[]}'),
+        ({"type": "settledOutcome", "outcome": 3}, 200, b"null"),
+        ({"type": "settledOutcome", "outcome": "3"}, 422, MALFORMED),
+        ({"type": "perpAnnotation", "coin": "BTC"}, 200, b"null"),
+        ({"type": "perpAnnotation"}, 422, MALFORMED),
+        ({"type": "vaultDetails", "vaultAddress": UNKNOWN}, 200, b"null"),
+        ({"type": "vaultDetails"}, 422, MALFORMED),
+        ({"type": "userBorrowLendInterest", "user": UNKNOWN, "startTime": 0}, 200, b"[]"),
     ],
 )
 async def test_the_error_matrix(devnode: Start, body: object, status: int, text: bytes) -> None:
@@ -107,6 +122,50 @@ async def test_every_type_has_an_answer_for_everybody(devnode: Start) -> None:
             reply = await http(node.port, {"type": kind, "user": user})
             assert reply.status == 200, (kind, reply)
             orjson.loads(reply.body)
+
+
+async def test_every_token_has_details(devnode: Start) -> None:
+    node = await devnode()
+    tokens = (await http(node.port, {"type": "spotMeta"})).json["tokens"]
+    for token in tokens:
+        said = (await http(node.port, {"type": "tokenDetails", "tokenId": token["tokenId"]})).json
+        assert {name: said[name] for name in ("name", "szDecimals")} == {
+            name: token[name] for name in ("name", "szDecimals")
+        }
+        assert float(said["midPx"]) > 0
+
+
+@pytest.mark.recorded
+def test_books_are_merged_as_recorded(recorded_dir: Path) -> None:
+    """One book of one moment, as it is and merged in two ways: from the first follow the others."""
+    found = {}
+    for name in ("nsf5", "nsf5_m5", "nsf4"):
+        text = (recorded_dir / "info" / f"l2Book__eugene_l2book_btc_{name}.json").read_bytes()
+        found[name] = orjson.loads(text)["response"]
+    book = Book()
+    for is_bid, side in zip((True, False), found["nsf5"]["levels"], strict=True):
+        for level in side:
+            lots = [round(float(level["sz"]) * 100_000) - (level["n"] - 1)] + [1] * (level["n"] - 1)
+            for number, size in enumerate(lots):
+                px = round(float(level["px"]) * 10)
+                terms = Terms(px * 1000 + number, "0x", 0, "BTC", is_bid, px, size, False, "Gtc", None, 0)
+                book.side(is_bid).add(Order(terms, size))
+    for name, sig_figs, mantissa, whole in (("nsf5_m5", 5, 5, 3), ("nsf4", 4, None, 1)):
+        for ours, theirs in zip(book.levels(20, sig_figs, mantissa), found[name]["levels"], strict=True):
+            told = [(level.px / 10, level.lots / 100_000, level.n) for level in ours]
+            rows = [(float(level["px"]), float(level["sz"]), level["n"]) for level in theirs]
+            assert told[:whole] == rows[:whole], name  # deeper ones lie beyond the twenty levels
+        assert found[name]["spread"] == found["nsf5"]["spread"]
+
+
+async def test_the_spread_is_that_of_the_best_prices(devnode: Start) -> None:
+    node = await devnode(paused=True, time_ms=1_700_000_000_000)
+    whole = (await http(node.port, {"type": "l2Book", "coin": "BTC"})).json["levels"]
+    spread = float(whole[1][0]["px"]) - float(whole[0][0]["px"])
+    for merged in ({"nSigFigs": 2}, {"nSigFigs": 5}, {"nSigFigs": 5, "mantissa": 5}):
+        book = (await http(node.port, {"type": "l2Book", "coin": "BTC", **merged})).json
+        assert float(book["spread"]) == spread
+        assert sum(one["n"] for one in book["levels"][0]) == 20
 
 
 async def test_web_data_has_the_recorded_keys_in_their_order(devnode: Start) -> None:

@@ -12,6 +12,7 @@ import websockets
 
 from server.devnode import Devnode
 from tests.server.devnode.client import Client, http
+from tests.server.devnode.market.tap import Tap
 from tests.server.devnode.market.trader import BTC, ETH, Trader, row
 
 Start = Callable[..., Awaitable[Devnode]]
@@ -22,32 +23,6 @@ ACCOUNT_KINDS = (
     "userTwapSliceFills", "userTwapHistory", "userHistoricalOrders",
 )  # fmt: skip
 SILENT = ("orderUpdates", "userEvents", "notification")
-
-
-class Tap:
-    """Everything that comes over a connection, by channel."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.frames: list[Any] = []
-
-    async def subscribe(self, kind: str, **fields: Any) -> Any:
-        """The acknowledgement, which is the next that is neither data nor late."""
-        await self.client.send({"method": "subscribe", "subscription": {"type": kind, **fields}})
-        while (frame := await self.client.receive())["channel"] not in ("subscriptionResponse", "error"):
-            self.frames.append(frame)
-        return frame["data"]
-
-    async def drain(self) -> None:
-        try:
-            while True:
-                async with asyncio.timeout(0.01):
-                    self.frames.append(await self.client.receive())
-        except TimeoutError:
-            pass
-
-    def of(self, channel: str) -> list[Any]:
-        return [frame["data"] for frame in self.frames if frame["channel"] == channel]
 
 
 async def info(node: Devnode, kind: str, **fields: Any) -> Any:
@@ -76,6 +51,7 @@ async def test_acknowledgements_are_normalised(devnode: Start, connect: Connect)
         ({"type": "spotAssetCtxs"}, {}),
         ({"type": "allDexsAssetCtxs"}, {}),
         ({"type": "fastAssetCtxs"}, {}),
+        ({"type": "outcomeMetaUpdates"}, {}),
         ({"type": "userFills", "user": user, "aggregateByTime": True}, {}),
         ({"type": "spotState", "user": node.addresses[1], "isPortfolioMargin": False}, {}),
     ):
@@ -161,6 +137,32 @@ async def test_market_frames_say_what_info_says(devnode: Start, connect: Connect
     assert len(fast) > len(meta["universe"])
     data = await info(node, "activeAssetData", user=node.addresses[1], coin="BTC")
     assert tap.of("activeAssetData")[0] == data
+
+
+async def test_the_explorers_feeds_are_elsewhere(devnode: Start, connect: Connect) -> None:
+    node = await devnode()
+    client = await connect(node)
+    for kind in ("explorerBlock", "explorerTxs"):
+        assert (await client.subscribe(type=kind))["channel"] == "subscriptionResponse"
+        assert await client.receive() == []
+    await client.subscribe(type="outcomeMetaUpdates")
+    node.push()
+    assert await client.ask({"method": "ping"}) == {"channel": "pong"}
+
+
+async def test_bbos_come_before_the_trades_of_a_block(devnode: Start, connect: Connect) -> None:
+    node = await devnode(paused=True, time_ms=1_700_000_000_000)
+    bot, tap = Trader(node), Tap(await connect(node))
+    for kind in ("trades", "bbo"):
+        await tap.subscribe(kind, coin="BTC")
+    await tap.drain()
+    tap.frames.clear()
+    levels = (await info(node, "l2Book", coin="BTC"))["levels"][1]
+    await bot.buy("98000", str(float(levels[0]["sz"]) + 0.01), tif="Ioc")
+    await tap.drain()
+    assert [frame["channel"] for frame in tap.frames] == ["bbo", "trades"]
+    assert tap.of("bbo")[0]["bbo"][1]["px"] == levels[1]["px"]
+    assert tap.of("bbo")[0]["time"] == tap.of("trades")[0][0]["time"]
 
 
 async def test_a_trade_is_told_to_both_sides_and_to_the_market(devnode: Start, connect: Connect) -> None:
