@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.devnode.engine.funding import fund
+from server.devnode.engine.funding import HOUR_MS, fund
 from server.devnode.engine.lifecycle import cancel_all
 from server.devnode.engine.liquidation import liquidate_all
 from server.devnode.engine.makers import Makers, walk
@@ -32,3 +32,17 @@ def _scheduled_cancels(ground: Ground) -> None:
             if count < MAX_SCHEDULED:
                 account.cancels_on = (now // DAY_MS, count + 1)
                 cancel_all(ground, account, "scheduledCancel")
+
+
+def sleep(ground: Ground, ms: int) -> None:
+    """Let time pass in which nothing happens: what was to come in some time still comes in as much."""
+    state = ground.state
+    state.now += ms
+    state.oracle_ms += ms
+    state.hour = max(state.hour, state.now // HOUR_MS)
+    for twap in state.twaps.values():
+        twap.next_ms += ms
+    for account in state.accounts.values():
+        account.whole_until += ms
+        if account.cancel_at is not None:
+            account.cancel_at += ms

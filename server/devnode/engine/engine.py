@@ -209,6 +209,11 @@ class Engine(Reads):
         self._tick(now_ms)
         clock.block(self.ground, self._makers, self._look)
 
+    def sleep(self, ms: int) -> None:
+        """Let time pass in which nothing happens and nothing comes due, as after a revert."""
+        self._note("sleep", ms)
+        clock.sleep(self.ground, ms)
+
     def credit(self, address: str, usd: int, now_ms: int | None = None) -> None:
         """Put micro-USD into an account's perps, which is born if it is new."""
         self._note("credit", address, usd, now_ms)

@@ -22,7 +22,6 @@ from server.devnode.engine.events import (
     OrderStatus,
     TwapStatus,
 )
-from server.devnode.engine.funding import HOUR_MS
 from server.devnode.engine.units import number
 from server.devnode.exchange import deserialises
 from server.devnode.info import DEX_TYPES, FAILED, MALFORMED, Answer, InfoRequest, address
@@ -225,17 +224,8 @@ class Exchange(Truth):
         self.signed.revert(snapshot.signed)
         self.tape, self._old_trades = snapshot.tape.clone(), snapshot.old_trades
         self.ticks = snapshot.ticks
-        self._sleep(self._clock_ms() - snapshot.now)
+        self.engine.sleep(self._clock_ms() - snapshot.now)
         self._renew()
-
-    def _sleep(self, ms: int) -> None:
-        """What was to come in some time still comes in as much, though `time` has gone on."""
-        state = self.engine.ground.state
-        state.now += ms
-        state.oracle_ms += ms
-        state.hour = max(state.hour, state.now // HOUR_MS)
-        for twap in state.twaps.values():
-            twap.next_ms += ms
 
     def save(self) -> bytes:
         """The calls that led here. What is loaded makes them again."""

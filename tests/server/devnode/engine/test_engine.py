@@ -63,6 +63,30 @@ def test_snapshots_are_left_whole_by_what_comes_after() -> None:
         hand.engine.revert(first)
 
 
+def test_what_was_to_come_still_comes_in_as_much_after_a_sleep() -> None:
+    """And who makes the calls again sleeps as well."""
+    one, two = Engine(seed=5), Engine(seed=5)
+    play(one)
+    twap = {"a": BTC, "b": True, "s": "0.1", "r": False, "m": 5, "t": True}
+    now = one.now
+    one.apply({"type": "twapOrder", "twap": twap}, signer=ANN, now_ms=now)
+    one.apply({"type": "scheduleCancel", "time": now + 10_000}, signer=ANN, now_ms=now)
+    one.advance(now + 2_000)
+    snapshot, before = one.snapshot(), one.marks()
+    one.advance(now + 100_000)
+    one.revert(snapshot)
+    one.sleep(7_200_000)
+    awake = now + 7_202_000
+    one.advance(awake)
+    fills, account = one.twap_slice_fills(ANN), one.ground.state.accounts[ANN]
+    assert one.marks() == before and one.fundings(ANN) == [] and len(fills) == 1
+    assert account.cancel_at == awake + 8_000
+    one.advance(awake + 28_000)
+    assert len(one.twap_slice_fills(ANN)) > 1 and account.cancel_at is None and one.marks() != before
+    two.replay(one.journal)
+    assert two.digest() == one.digest()
+
+
 def test_events_are_numbered_and_may_be_forgotten() -> None:
     hand = Hand(QUOTED)
     born, deposit = hand.engine.events[:2]
