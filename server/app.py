@@ -34,6 +34,12 @@ from server.info import Info, InfoSettings
 from server.queries.batch_clearinghouse_states import BatchLimits
 from server.recording import open_recorder, record, summary
 from server.settings import Settings, SettingsError, mask_url
+from server.ws.client import ClientLimits
+from server.ws.connection import websocket_protocol
+from server.ws.endpoint import Endpoint, EndpointSettings
+from server.ws.hub import HubLimits
+from server.ws.outbox import OutboxLimits
+from server.ws.posts import Posts
 
 logger = logging.getLogger(__name__)
 
@@ -70,18 +76,31 @@ class Program:
         floors = Floors(keep_s=oldest_s + settings.batch_deadline_s + 1.0)
         self.info = Info(self.replica, floors, info_settings(settings))
         self.exchange = Exchange(self.replica, floors, exchange_policy(settings))
+        self.endpoint = Endpoint(
+            self.replica.mirror,
+            Posts(self.info, self.exchange),
+            endpoint_settings(settings),
+            knows_coin=self.replica.knows_coin,
+            refresh_universe=self.replica.refresh_universe,
+            monotonic=clock.monotonic,
+            # Names this run: numbers of another one mean nothing here.
+            epoch=f"{random.getrandbits(64):016x}",
+        )
+        self.replica.mirror.listener = self.endpoint.hub
         self.front = Front(
             self.info,
             self.exchange,
-            Starlette(routes=routes(self.replica)),
+            Starlette(routes=routes(self.replica, self.endpoint)),
             max_body_bytes=settings.max_body_bytes,
         )
 
     async def start(self) -> None:
         await self.replica.start()
+        await self.endpoint.start()
 
     async def stop(self) -> None:
         """After the last request is answered: end what is under way upstream, close the feed."""
+        await self.endpoint.stop()
         await self.info.close()
         await self.replica.stop()
 
@@ -157,6 +176,27 @@ def exchange_policy(settings: Settings) -> ExchangePolicy:
     )
 
 
+def endpoint_settings(settings: Settings) -> EndpointSettings:
+    s = settings
+    return EndpointSettings(
+        hub=HubLimits(
+            subscriptions=s.ws_subscriptions,
+            ack_wait_s=s.ws_ack_wait_s,
+            resume_s=s.ws_resume_s,
+            resume_messages=s.ws_resume_messages,
+            resume_bytes=s.ws_resume_bytes,
+        ),
+        client=ClientLimits(messages_per_minute=s.ws_messages_per_minute, posts=s.ws_posts),
+        outbox=OutboxLimits(messages=s.ws_outbox_messages, size=s.ws_outbox_bytes, behind_s=s.ws_behind_s),
+        connections=s.ws_connections,
+        connections_per_address=s.ws_connections_per_address,
+        max_frame_bytes=s.ws_max_frame_bytes,
+        write_buffer_bytes=s.ws_write_buffer_bytes,
+        idle_s=s.ws_idle_s,
+        close_s=s.ws_close_s,
+    )
+
+
 def without_upstream_limits(settings: Settings) -> Settings:
     """For the embedded exchange, which enforces none unless it is told to."""
     return settings.model_copy(
@@ -191,12 +231,12 @@ class Server(uvicorn.Server):
 
 
 def http_server(program: Program, settings: Settings) -> Server:
-    """The HTTP side: uvicorn with its C parser, and none of the per-request extras nobody asked for."""
+    """uvicorn with its C parser and our websockets, and none of the per-request extras nobody asked for."""
     return Server(
         uvicorn.Config(
             program.front,
             http=fast_protocol(program.info, program.exchange, max_body_bytes=settings.max_body_bytes),
-            ws="none",
+            ws=websocket_protocol(program.endpoint),
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -6,22 +6,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from replica import Phase, Replica
+from server.ws.endpoint import Endpoint
 
 
-def routes(replica: Replica) -> list[Route]:
-    """The two endpoints of one replica."""
+def routes(replica: Replica, endpoint: Endpoint) -> list[Route]:
+    """The two endpoints of one replica and its websocket clients."""
 
     async def health(request: Request) -> Response:
         return _json(200, {"status": "up"})
 
     async def ready(request: Request) -> Response:
         readiness = replica.assess()
-        return _json(200 if readiness.phase is Phase.READY else 503, report(replica))
+        return _json(200 if readiness.phase is Phase.READY else 503, report(replica, endpoint))
 
     return [Route("/health", health), Route("/ready", ready)]
 
 
-def report(replica: Replica) -> dict[str, object]:
+def report(replica: Replica, endpoint: Endpoint) -> dict[str, object]:
     """What /ready says beside its status: the reasons against, and the numbers behind them."""
     readiness, feed, store = replica.readiness, replica.feed, replica.store
     counts = feed.counts
@@ -53,6 +54,7 @@ def report(replica: Replica) -> dict[str, object]:
             "resubscribed": counts.resubscribed,
             "passed_over": store.passed_over,
         },
+        "clients": endpoint.report(),
         "upstream": {"refusals_429": replica.weight.refusals},
     }
 

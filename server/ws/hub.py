@@ -106,7 +106,8 @@ class Hub:
         if wanted.options.numbered:
             topic.keep_frames()
         member = Member(sink, holds, topic, wanted.echo, wanted.options, now + self._limits.ack_wait_s)
-        holds[subscription] = member
+        # By the topic's own value of it: one for all members.
+        holds[topic.subscription] = member
         topic.waiting[member] = None
         if is_first:
             # Last, for the mirror may have something to tell at once.

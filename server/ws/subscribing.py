@@ -58,7 +58,9 @@ def read(fields: dict[str, object], raw: bytes) -> Wanted | Bad:
             for key, value in fields.items()
         }
     try:
-        echo = orjson.dumps(_echo(row, fields))
+        # A copy: the library gives the bytes that it wrote with the room for kilobytes that it didn't need,
+        # and these are kept as long as the subscription.
+        echo = memoryview(orjson.dumps(_echo(row, fields))).tobytes()
     except orjson.JSONEncodeError:  # nested deeper than it is written again
         return unparsable(raw)
     options = _options(fields.get(OPTIONS))
