@@ -14,6 +14,7 @@ from typing import NamedTuple
 import aiohttp
 
 from replica.clock import Clock
+from replica.composed import Composed
 from replica.errors import ReplicaError, UpstreamUnavailable
 from replica.events import AccountFetched, AccountStates, FeedEvent, FollowingEnded, State
 from replica.mirror import Mirror, MirrorSettings
@@ -146,7 +147,8 @@ class Replica:
         self._forwarder = Forwarder(
             self._writes, budget, deadline_s=settings.write_timeout_s, budget_wait_s=settings.budget_wait_s
         )
-        self.mirror = Mirror(self.feed, partial(self._ask, Lane.HEAL), clock, settings.mirror)
+        self._streams = Mirror(self.feed, partial(self._ask, Lane.HEAL), clock, settings.mirror)
+        self.mirror = Composed(self._streams, partial(self._ask, Lane.HEAL))
         self._universe = UniverseReader(
             partial(self._ask, Lane.READ), clock, every_s=settings.universe_refresh_s
         )
@@ -169,6 +171,7 @@ class Replica:
         """Give up the streams, close the feed, then the pools. Waits for all."""
         self.readiness.stop()
         await self.mirror.close()
+        await self._streams.close()
         for task in (self._warming, self._feeding):
             if task is not None:
                 task.cancel()
@@ -310,7 +313,7 @@ class Replica:
     def _apply(self, event: FeedEvent, now: float) -> None:
         late_s = 0.0
         if not isinstance(event, AccountStates | FollowingEnded):
-            self.mirror.apply(event, now)
+            self._streams.apply(event, now)
             return
         if isinstance(event, AccountStates) and event.states:
             event = event._replace(states=self._credible(event.states))
