@@ -7,13 +7,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, field
+from math import inf
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.protocol import State
 
 from replica.clock import Clock
-from replica.events import FeedEvent, FollowingEnded
+from replica.events import FeedEvent, FollowingEnded, Refused
 from replica.subscription import Subscription
 from replica.upstream.backoff import Backoff
 from replica.upstream.health import Health
@@ -97,6 +98,7 @@ class Feed:
         self._health = Health(silent_after_s=settings.silent_after_s, pong_within_s=settings.pong_timeout_s)
         self._session: Session | None = None
         self._stirred = asyncio.Event()
+        self._excused = False
         self.connections = 0
         self.connected = False
         self.down_reason = "not connected yet"
@@ -153,7 +155,10 @@ class Feed:
                 logger.exception("fault in the feed")
                 self.down_reason = f"fault: {type(error).__name__}"
             now = self._clock.monotonic()
-            delay = self._backoff.ended(0.0 if opened is None else now - opened)
+            lived_s = 0.0 if opened is None else now - opened
+            # Cut for one bad subscription, which is gone now: nothing is wrong with the upstream.
+            delay = self._backoff.ended(inf if self._excused else lived_s)
+            self._excused = False
             logger.warning("feed down (%s), dialling again in %.1f s", self.down_reason, delay)
             await asyncio.sleep(delay)
 
@@ -258,6 +263,7 @@ class Feed:
         self.connected = False
         now = self._clock.monotonic()
         for event in session.closed(now, reason, cut=cut):
+            self._excused |= isinstance(event, Refused)
             self._apply(event, now)
         self._apply(FollowingEnded(_accounts(self.ledger.wanted()), reason), now)
 

@@ -205,7 +205,7 @@ class Session:
         self._confirmed.clear()
         if lost:
             self._events.append(Lost(lost, reason))
-        for condemned in self._ledger.closed(now, cut=cut and self._works):
+        for condemned in self._ledger.closed(now, cut=cut):
             self._counts.refused += 1
             self._events.append(Refused(condemned, invalid_subscription(condemned.wire())))
         return self.take_events()
@@ -240,7 +240,7 @@ class Session:
                 self._unknown(channel)
             return ()
         if stream not in self._confirmed:
-            self._confirm(stream)
+            self._confirm(stream, now)
         if channel == ALL_DEXS:
             self._health.received(now, stream)
         else:
@@ -277,17 +277,17 @@ class Session:
             self._counts.unknown += 1
         elif self._ledger.standing(subscription) is Standing.CONFIRMED:
             if subscription not in self._confirmed:
-                self._confirm(subscription)
+                self._confirm(subscription, now)
             if subscription.type == ALL_DEXS:
                 self._health.expected(subscription, now)
-            if self._ledger.suspects:
-                self._next_tick = now
         else:
             self._health.ended(subscription)
             self._next_tick = now
 
-    def _confirm(self, subscription: Subscription) -> None:
+    def _confirm(self, subscription: Subscription, now: float) -> None:
         self._confirmed[subscription] = None
+        if self._ledger.suspects:
+            self._next_tick = now
         if subscription in self._held:
             self._events.append(Confirmed(subscription))
 

@@ -39,3 +39,16 @@ def test_at_the_earliest_moment_there_is_room_and_not_before(limit: int, waits: 
         assert window.room(earliest) > 0
         now = earliest
         window.take(now)
+
+
+@given(st.integers(2, 6), st.data(), st.lists(gaps, min_size=1, max_size=30))
+def test_who_leaves_the_reserve_leaves_it(limit: int, data: st.DataObject, waits: list[float]) -> None:
+    keep = data.draw(st.integers(0, limit - 1))
+    window = SlidingWindow(limit, SPAN, reserve=keep)
+    assert window.reserve == keep
+    now = 0.0
+    for wait in waits:
+        now = window.earliest(now + wait, keep=keep)
+        assert window.room(now) > keep
+        window.take(now)
+        assert window.room(now) >= keep

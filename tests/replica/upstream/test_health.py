@@ -70,6 +70,21 @@ def test_the_first_unanswered_ping_counts() -> None:
     assert made.verdict(21.001) == "no pong for 10 s"
 
 
+def test_each_stream_has_its_own_time_of_silence() -> None:
+    made = health("a", "b")
+    made.expected("slow", 0.0, 45.0)
+    for stream in ("a", "slow"):
+        made.received(10.0, stream)
+    assert made.silent(20.0) == ["b"]
+    assert made.verdict(20.0) is None
+    assert made.silent(55.0) == ["b", "a"]
+    assert made.verdict(55.1) == "3 of 3 streams silent for 15 s"
+    made.ended("slow")
+    assert not made.expects("slow")
+    assert made.expects("a")
+    assert made.silent(1e9) == ["b", "a"]
+
+
 def test_everything_received_is_remembered() -> None:
     made = health("a")
     made.received(3.0)

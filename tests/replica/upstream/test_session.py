@@ -5,7 +5,16 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from replica.events import AccountStates, FeedEvent, FollowingEnded
+from replica.events import (
+    AccountStates,
+    Confirmed,
+    FeedEvent,
+    FollowingEnded,
+    Lost,
+    Pushed,
+    Refused,
+    State,
+)
 from replica.subscription import Subscription, all_dexs_clearinghouse_state
 from replica.upstream.health import Health
 from replica.upstream.ledger import Ledger, Standing
@@ -545,6 +554,243 @@ def test_unsubscribes_that_stay_unanswered_end_the_connection() -> None:
         36    -- hang up: unsubscribes go unanswered
         """,
     )
+
+
+def text(channel: str, data: object) -> bytes:
+    return json.dumps({"channel": channel, "data": data}, separators=(",", ":")).encode()
+
+
+def acknowledgement(method: str, stream: Subscription) -> bytes:
+    return text("subscriptionResponse", {"method": method, "subscription": stream.wire()})
+
+
+class Held:
+    """A session with streams that clients hold, driven by hand."""
+
+    def __init__(self, *streams: Subscription) -> None:
+        self.connection = Connection()
+        self.ledger, self.held = self.connection.ledger, dict.fromkeys(streams)
+        self.ledger.add(streams, 0.0, trusted=False)
+        self.open(0.0)
+
+    def open(self, now: float) -> None:
+        one = self.connection
+        self.session = Session(
+            self.ledger, one.health, one.messages, one.counts, ping_interval_s=30.0, held=self.held
+        )
+        self.session.opened(now)
+
+    def said(self, now: float) -> list[str]:
+        """What it sends when it is due: `ping`, or the type that it subscribes to."""
+        messages = [json.loads(sent) for sent in self.session.due(now)]
+        return [message.get("subscription", {"type": "ping"})["type"] for message in messages]
+
+    def receive(self, frame: bytes, now: float) -> list[FeedEvent]:
+        return list(self.session.receive(frame, now))
+
+
+BOOK = Subscription({"type": "l2Book", "coin": "ETH", "nSigFigs": 3})
+ORDERS = Subscription({"type": "orderUpdates", "user": USERS["A"]})
+FUTURE = Subscription({"type": "fromTheFuture", "coin": "ETH"})
+
+
+def test_streams_are_confirmed_once_and_then_pushed_as_they_came() -> None:
+    one = Held(BOOK, ORDERS)
+    assert one.said(0.0) == ["l2Book", "orderUpdates"]
+    book = text("l2Book", {"coin": "ETH", "time": 5, "levels": [[], []]})
+    data = b'{"coin":"ETH","time":5,"levels":[[],[]]}'
+    # Data may come before its acknowledgement.
+    assert one.receive(book, 0.1) == [Confirmed(BOOK), Pushed(BOOK, book, data)]
+    assert one.receive(acknowledgement("subscribe", BOOK), 0.2) == []
+    assert one.receive(acknowledgement("subscribe", ORDERS), 0.2) == [Confirmed(ORDERS)]
+    assert one.receive(book, 0.3) == [Pushed(BOOK, book, data)]
+    orders = b'{"data": [ {"status":"open"}], "channel":"orderUpdates"}'
+    assert one.receive(orders, 0.4) == [Pushed(ORDERS, orders, b'[ {"status":"open"}]')]
+    assert one.receive(text("l2Book", {"coin": "BTC"}), 0.5) == []
+    assert (one.connection.counts.pushed, one.connection.counts.unknown) == (3, 1)
+
+
+def test_what_nobody_holds_is_not_told() -> None:
+    one = Held(BOOK)
+    one.said(0.0)
+    del one.held[BOOK]
+    assert one.receive(text("l2Book", {"coin": "ETH"}), 0.1) == []
+
+
+def test_states_of_an_account_go_before_the_frame_that_brought_them() -> None:
+    one = Held(STREAMS["A"])
+    one.said(0.0)
+    came = frame("data A 7").encode()
+    confirmed, states, pushed = one.receive(came, 0.1)
+    assert confirmed == Confirmed(STREAMS["A"])
+    assert isinstance(states, AccountStates)
+    assert isinstance(pushed, Pushed)
+    assert pushed.frame == came
+    assert json.loads(pushed.data)["user"] == USERS["A"]
+
+
+def test_one_dex_of_an_account_brings_its_state() -> None:
+    stream = Subscription({"type": "clearinghouseState", "user": USERS["A"], "dex": "xyz"})
+    one = Held(stream)
+    one.said(0.0)
+    data = {"dex": "xyz", "user": USERS["A"], "clearinghouseState": {"time": 3}}
+    confirmed, states, pushed = one.receive(text("clearinghouseState", data), 0.1)
+    assert confirmed == Confirmed(stream)
+    assert states == AccountStates(USERS["A"], (State("xyz", b'{"time":3}', 3),))
+    assert isinstance(pushed, Pushed)
+    assert one.receive(text("clearinghouseState", {**data, "dex": ""}), 0.2) == []
+
+
+def test_a_type_we_do_not_know_gets_what_is_nobody_elses() -> None:
+    one = Held(FUTURE)
+    assert one.said(0.0) == ["fromTheFuture"]
+    assert one.receive(acknowledgement("subscribe", FUTURE), 0.1) == [Confirmed(FUTURE)]
+    for came in (text("futures", [1]), text("l2Book", {"coin": "ETH"}), text("user", {})):
+        (pushed,) = one.receive(came, 0.2)
+        assert isinstance(pushed, Pushed)
+        assert pushed.subscription == FUTURE
+    assert one.receive(frame("data A 7").encode(), 0.3) != []
+    assert one.connection.counts.states == 0
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "Invalid subscription " + json.dumps(BOOK.wire()),
+        "Cannot subscribe to more than 7 channels.",
+    ],
+)
+def test_a_refusal_is_told_in_the_upstreams_words(why: str) -> None:
+    one = Held(BOOK)
+    one.said(0.0)
+    assert one.receive(text("error", why), 0.1) == [Refused(BOOK, why)]
+    assert one.ledger.refusal(BOOK) == why
+
+
+def test_what_was_held_before_is_not_refused_for_a_limit_but_asked_for_again_soon() -> None:
+    one = Held(ORDERS)
+    one.said(0.0)
+    one.receive(acknowledgement("subscribe", ORDERS), 0.1)
+    assert one.session.closed(5.0, "cut", cut=True) == [Lost((ORDERS,), "cut")]
+    one.open(6.0)
+    assert one.said(6.0) == ["orderUpdates"]
+    # The upstream still counts the connection that is gone.
+    assert one.receive(text("error", "Cannot track more than 10 total users."), 6.1) == []
+    assert one.said(15.0) == []
+    assert one.said(16.2) == ["orderUpdates"]
+    assert one.receive(acknowledgement("subscribe", ORDERS), 16.3) == [Confirmed(ORDERS)]
+
+
+def test_who_keeps_a_cadence_is_missed_and_who_has_none_is_not() -> None:
+    one = Held(BOOK, ORDERS, Subscription({"type": "trades", "coin": "ETH"}))
+    one.said(0.0)
+    for stream in one.held:
+        one.receive(acknowledgement("subscribe", stream), 0.1)
+    trades = text("trades", [{"coin": "ETH"}])
+    for at in (1.0, 6.0):
+        one.receive(text("l2Book", {"coin": "ETH"}), at)
+        one.receive(trades, at)
+    assert one.session.verdict(26.0) is None
+    assert one.session.verdict(26.1) == "1 of 1 streams silent for 20 s"
+
+
+def test_who_spoke_once_has_no_cadence() -> None:
+    one = Held(BOOK)
+    one.said(0.0)
+    one.receive(text("l2Book", {"coin": "ETH"}), 0.1)
+    assert one.session.verdict(1e6) is None
+
+
+def test_a_silent_stream_is_lost_until_it_is_confirmed_again() -> None:
+    more = [Subscription({"type": "l2Book", "coin": coin}) for coin in ("BTC", "SOL")]
+    one = Held(BOOK, *more)
+    one.said(0.0)
+    for at in (0.1, 5.0, 20.0):
+        for coin in ("BTC", "SOL", *(["ETH"] if at < 10 else [])):
+            one.receive(text("l2Book", {"coin": coin}), at)
+    assert one.said(25.1) == ["l2Book"]
+    assert one.session.take_events() == [Lost((BOOK,), "silent")]
+    one.receive(acknowledgement("unsubscribe", BOOK), 25.2)
+    assert one.said(25.2) == ["l2Book"]
+    assert one.receive(acknowledgement("subscribe", BOOK), 25.3) == [Confirmed(BOOK)]
+
+
+# -- cut without a word ------------------------------------------------------------------------------------
+
+
+BAD = Subscription({"type": "bbo", "coin": "nope"})
+INVALID = 'Invalid subscription {"type":"bbo","coin":"nope"}'
+
+
+def test_what_is_unanswered_at_a_cut_goes_last_and_alone_and_is_refused_at_the_next() -> None:
+    one = Held(BOOK, BAD, ORDERS)
+    assert one.said(0.0) == ["l2Book", "bbo", "orderUpdates"]
+    one.receive(acknowledgement("subscribe", BOOK), 0.1)
+    assert one.session.closed(0.2, "cut", cut=True) == [Lost((BOOK,), "cut")]
+    one.open(1.0)
+    # A pong shows that the connection works, should nothing else do.
+    assert one.said(1.0) == ["ping", "l2Book"]
+    one.receive(acknowledgement("subscribe", BOOK), 1.1)
+    assert one.session.hurries(1.1)
+    assert one.said(1.1) == ["bbo"]
+    assert one.session.closed(1.2, "cut", cut=True) == [Lost((BOOK,), "cut"), Refused(BAD, INVALID)]
+    assert one.ledger.standing(BAD) is None
+    one.open(2.0)
+    assert one.said(2.0) == ["l2Book", "orderUpdates"]
+
+
+@pytest.mark.parametrize("answer", ["ack", "data", "refused"])
+def test_a_suspect_that_is_answered_is_none_any_more(answer: str) -> None:
+    one = Held(BOOK, ORDERS)
+    one.said(0.0)
+    one.session.closed(0.2, "cut", cut=True)
+    one.open(1.0)
+    assert one.said(1.0) == ["ping"]
+    one.receive(frame("pong").encode(), 1.1)
+    assert one.said(1.1) == ["l2Book"]
+    one.receive(
+        {
+            "ack": acknowledgement("subscribe", BOOK),
+            "data": text("l2Book", {"coin": "ETH"}),
+            "refused": text("error", "Invalid subscription " + json.dumps(BOOK.wire())),
+        }[answer],
+        1.2,
+    )
+    assert one.said(1.2) == ["orderUpdates"]
+    assert one.ledger.suspects == 1
+
+
+def test_nobody_is_suspected_for_a_connection_that_was_closed_in_words_or_by_us() -> None:
+    one = Held(BOOK)
+    one.said(0.0)
+    assert list(one.session.closed(0.2, "Expired", cut=False)) == []
+    assert one.ledger.suspects == 0
+
+
+def test_innocents_are_let_in_by_ones_twos_and_fours() -> None:
+    streams = [Subscription({"type": "bbo", "coin": f"C{number}"}) for number in range(9)]
+    one = Held(*streams)
+    one.said(0.0)
+    one.session.closed(0.2, "cut", cut=True)
+    one.open(1.0)
+    one.said(1.0)
+    one.receive(frame("pong").encode(), 1.1)
+    sizes, now = [], 1.1
+    while one.ledger.suspects:
+        asked = [json.loads(sent)["subscription"] for sent in one.session.due(now)]
+        sizes.append(len(asked))
+        now += 0.1
+        for fields in asked:
+            one.receive(acknowledgement("subscribe", Subscription(fields)), now)
+    assert sizes == [1, 2, 4, 2]
+
+
+def test_the_plan_is_never_suspected() -> None:
+    connection = Connection("A")
+    play(connection, "0 .. open\n0 << subscribe A")
+    assert connection.session is not None
+    assert list(connection.session.closed(1.0, "cut", cut=True)) == []
+    assert connection.ledger.suspects == 0
 
 
 # -- the message limit -------------------------------------------------------------------------------------
