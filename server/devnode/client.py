@@ -242,6 +242,9 @@ class FaultsClient:
         text = raw.decode("latin-1") if isinstance(raw, bytes) else raw
         self._call("answer_raw", raw=text, path=path, times=times)
 
+    def answer_again(self) -> None:
+        self._call("answer_again")
+
     def hang(
         self,
         *,

@@ -23,10 +23,10 @@ _PAGE = b"<html>\r\n<head><title>%d</title></head>\r\n<body></body>\r\n</html>\r
 
 
 VERBS = (
-    "answer", "answer_429", "answer_raw", "hang", "latency", "cut", "cut_writes", "drop_next_push",
-    "duplicate_next_push", "reorder_next_push", "stale_next_push", "delay_next_push", "delay", "go_silent",
-    "speak_again", "refuse_subscriptions", "accept_subscriptions", "go_mute", "no_pongs", "ignore_close",
-    "accept_and_drop", "stay_up", "freeze_time", "thaw_time", "heal",
+    "answer", "answer_429", "answer_raw", "hang", "latency", "cut", "cut_writes", "answer_again",
+    "drop_next_push", "duplicate_next_push", "reorder_next_push", "stale_next_push", "delay_next_push",
+    "delay", "go_silent", "speak_again", "refuse_subscriptions", "accept_subscriptions", "go_mute",
+    "no_pongs", "ignore_close", "accept_and_drop", "stay_up", "freeze_time", "thaw_time", "heal",
 )  # fmt: skip
 """The faults that are also offered over HTTP."""
 
@@ -148,6 +148,10 @@ class Faults:
     def answer_raw(self, raw: str | bytes, *, path: str | None = None, times: float | None = 1) -> None:
         """Answer with these bytes, which need not be HTTP, and hang up. A str has a character per byte."""
         self._ask("answer raw bytes", Verdict(raw=_bytes(raw, "latin-1")), times, path)
+
+    def answer_again(self) -> None:
+        """No request is mistreated any more; frames and websockets still are."""
+        self._requests.clear()
 
     def hang(
         self,

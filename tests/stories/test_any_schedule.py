@@ -155,7 +155,7 @@ async def act(judge: Judge, what: str, *how: object) -> None:
         case "fail", *_:
             upstream.faults.answer(502, b"", path="/info", times=2)
         case "heal", *_:
-            upstream.faults.heal()
+            upstream.faults.answer_again()
 
 
 async def back(judge: Judge) -> None:

@@ -98,6 +98,18 @@ def test_a_rule_for_a_dex_fits_reads_of_it() -> None:
     assert faults.described() == ["latency 3 s"]
 
 
+def test_requests_are_answered_again_while_frames_go_missing() -> None:
+    faults = Faults()
+    faults.answer(500)
+    faults.latency(2.0)
+    faults.cut(Stage.CONNECTED)
+    faults.go_silent()
+    faults.answer_again()
+    assert faults.request("/info", b"{}") is None
+    assert not faults.cuts_here(Stage.CONNECTED)
+    assert faults.described() == ["silent"]
+
+
 def test_the_first_rule_counts_and_latency_comes_on_top() -> None:
     faults = Faults()
     faults.latency(2.0)
