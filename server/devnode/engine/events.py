@@ -30,6 +30,7 @@ class Terms(NamedTuple):
     triggers_above: bool = False
     is_market: bool = False
     is_position_tpsl: bool = False
+    is_whole: bool = False  # of the position, whatever its size is when the trigger comes
     children: tuple[Terms, ...] = ()
     builder: tuple[str, int] | None = None  # address, tenths of a basis point
     twap_id: int | None = None

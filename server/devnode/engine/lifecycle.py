@@ -162,17 +162,20 @@ def trim(ground: Ground, account: Account, inst: Instrument) -> None:
     pool = account.pool(inst.dex)
     holding = pool.holdings.get(inst.asset)
     lots = holding.lots if holding else 0
-    reducing = pool.reducing.get(inst.asset)
-    if reducing:
-        total = sum(order.left for order in reducing.values())
-        for order in list(reducing.values()):
-            useless = lots == 0 or order.terms.is_buy == (lots > 0)
-            if useless or (total > abs(lots) and len(reducing) > 1):
-                total -= order.left
-                cancel(ground, account, order, "reduceOnlyCanceled")
-    if lots == 0:
-        for order in list(pool.tpsl.get(inst.asset, {}).values()):
+    reducing = pool.reducing.get(inst.asset, {})
+    total = sum(order.left for order in reducing.values())
+    for order in list(reducing.values()):
+        if _is_useless(order, lots) or (total > abs(lots) and len(reducing) > 1):
+            total -= order.left
             cancel(ground, account, order, "reduceOnlyCanceled")
+    for order in list(pool.tpsl.get(inst.asset, {}).values()):
+        if _is_useless(order, lots):
+            cancel(ground, account, order, "reduceOnlyCanceled")
+
+
+def _is_useless(order: Order, lots: int) -> bool:
+    """Can a reduce-only order not reduce a position of so many lots?"""
+    return lots == 0 or order.terms.is_buy == (lots > 0)
 
 
 def _drop(orders: dict[int, dict[int, Order]], asset: int, oid: int) -> None:

@@ -83,7 +83,7 @@ def reducible(pool: Pool, asset: int, is_buy: bool) -> int:
 
 def trim_if_needed(ground: Ground, account: Account, inst: Instrument) -> None:
     pool = account.pool(inst.dex)
-    if inst.asset in pool.reducing or (pool.tpsl and inst.asset not in pool.holdings):
+    if inst.asset in pool.reducing or inst.asset in pool.tpsl:
         trim(ground, account, inst)
 
 

@@ -13,6 +13,7 @@ from server.devnode.engine.matching import reducible
 from server.devnode.engine.placing import Status, place, reject, terms_of
 from server.devnode.engine.refusals import Refused
 from server.devnode.engine.state import Ground
+from server.devnode.engine.units import is_number
 from server.devnode.engine.wire_orders import Spec, parse
 
 Action = Mapping[str, Any]
@@ -38,8 +39,9 @@ def order(ground: Ground, account: Account, action: Action, look: Look) -> Respo
     _bounded(rows)
     listing, marks = ground.listing, ground.state.marks
     builder = _builder(account, action.get("builder"))
-    if grouping == "positionTpsl":
-        rows = [_sized(ground, account, row) for row in rows]
+    tied = grouping == "positionTpsl"
+    wholes = [tied and _is_whole(ground, row) for row in rows]
+    rows = [_sized(ground, account, row) if whole else row for row, whole in zip(rows, wholes, strict=True)]
     specs = [parse(listing, marks, row) for row in rows]
     for spec in specs:
         if builder is not None and not spec.inst.is_spot and builder[1] > PERP_BUILDER_FEE:
@@ -47,12 +49,11 @@ def order(ground: Ground, account: Account, action: Action, look: Look) -> Respo
         look(spec.inst.asset)
     if grouping == "normalTpsl":
         return answered("order", _with_children(ground, account, specs, builder))
-    tied = grouping == "positionTpsl"
     if tied and not all(spec.tpsl and spec.reduce_only for spec in specs):
         raise Refused(refusals.CHILD_NOT_REDUCING)
     statuses: list[Status] = []
-    for spec in specs:
-        terms = terms_of(ground, account, spec, builder=builder, is_position_tpsl=tied)
+    for spec, whole in zip(specs, wholes, strict=True):
+        terms = terms_of(ground, account, spec, builder=builder, is_position_tpsl=tied, is_whole=whole)
         if tied and not reducible(account.pool(spec.inst.dex), spec.inst.asset, spec.is_buy):
             statuses.append(reject(ground, terms, refusals.REDUCE_ONLY))
         else:
@@ -62,11 +63,14 @@ def order(ground: Ground, account: Account, action: Action, look: Look) -> Respo
     return answered("order", statuses)
 
 
-def _sized(ground: Ground, account: Account, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A TP/SL of the whole position may come with size 0."""
+def _is_whole(ground: Ground, row: Mapping[str, Any]) -> bool:
+    """A TP/SL of the whole position comes with size 0; with any other it keeps that size."""
     inst = ground.instruments.get(row["a"])
-    if inst is None or inst.is_spot or row["s"].strip("0.") != "":
-        return row
+    return inst is not None and not inst.is_spot and is_number(row["s"]) and not row["s"].strip("0.")
+
+
+def _sized(ground: Ground, account: Account, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    inst = ground.instruments[row["a"]]
     lots = reducible(account.pool(inst.dex), inst.asset, row["b"])
     unit = 10**inst.sz_decimals
     return {

@@ -34,6 +34,7 @@ def terms_of(
     builder: tuple[str, int] | None = None,
     children: tuple[Terms, ...] = (),
     is_position_tpsl: bool = False,
+    is_whole: bool = False,
     oid: int = 0,
 ) -> Terms:
     return Terms(
@@ -53,6 +54,7 @@ def terms_of(
         spec.triggers_above,
         spec.is_market,
         is_position_tpsl,
+        is_whole,
         children,
         builder,
     )

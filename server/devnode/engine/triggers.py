@@ -30,7 +30,7 @@ def _fire(ground: Ground, order: Order) -> None:
         if not most:
             cancel(ground, account, order, "reduceOnlyCanceled")
             return
-        order.left = most if terms.is_position_tpsl else min(order.left, most)
+        order.left = most if terms.is_whole else min(order.left, most)
     take_away(ground, account, inst, order)
     ground.tell(terms, order.left, "triggered")
     status = run(ground, account, inst, order, "FrontendMarket" if terms.is_market else "Gtc")

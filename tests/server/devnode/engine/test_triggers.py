@@ -62,6 +62,33 @@ def test_position_tpsl_ends_with_its_sibling_and_with_the_position(hand: Hand) -
     assert hand.orders(BOB, stop("96000"), grouping="positionTpsl") == [refused]
 
 
+@pytest.mark.parametrize(("sz", "left"), [("0", 0), ("0.01", 1_000)])
+def test_a_position_tpsl_of_size_0_is_of_the_position_as_it_then_is(hand: Hand, sz: str, left: int) -> None:
+    hand.orders(BOB, stop("96500") | {"s": sz}, grouping="positionTpsl")
+    hand.sell(ANN, "97240", "0.01")
+    hand.buy(BOB, "97240", "0.01")
+    hand.mark("BTC", "96500")
+    assert hand.szi(BOB) == left
+
+
+def test_position_tpsl_ends_where_the_position_is_turned_over(hand: Hand) -> None:
+    hand.orders(BOB, stop("96500"), grouping="positionTpsl")
+    hand.buy(ANN, "97240", "0.005")
+    hand.sell(BOB, "97240", "0.005")
+    assert len(hand.engine.open_orders(BOB)) == 1
+    hand.buy(ANN, "97240", "0.02")
+    hand.sell(BOB, "97240", "0.02")
+    assert hand.szi(BOB) == -1_500 and hand.engine.open_orders(BOB) == []
+    assert "reduceOnlyCanceled" in hand.statuses(BOB)
+
+
+@pytest.mark.parametrize("sz", ["", ".", "x"])
+def test_a_position_tpsl_has_a_size(hand: Hand, sz: str) -> None:
+    assert hand.orders(BOB, stop("96500") | {"s": sz}, grouping="positionTpsl") == (
+        "Order has invalid size. asset=0"
+    )
+
+
 def test_children_wait_for_their_parent(hand: Hand) -> None:
     entry = row(BTC, True, "97000", "0.02")
     statuses = hand.orders(BOB, entry, stop("96500"), take("98500"), grouping="normalTpsl")
