@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
-from starlette.types import Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from starlette.types import Receive, Scope, Send
 
 from server.devnode import exchange
 from server.devnode.abilities import Source, Trades
+from server.devnode.asgi import EMPTY, NOT_ALLOWED, head_of, read_body, send_answer
 from server.devnode.dev import Dev
 from server.devnode.faults import Faults, Stage, Verdict
 from server.devnode.info import MALFORMED, RATE_LIMITED, Answer, InfoRequest, decode, parse
@@ -25,15 +25,7 @@ from server.devnode.stats import Stats
 from server.devnode.stream import Streams, client_ip, gone, lasts
 from server.devnode.subscriptions import Post, post_answer
 
-_BODY_BYTES = 2 * 1024 * 1024  # the stock limit of the exchange's web framework
 _SAVED_BYTES = 512 * 1024 * 1024  # a whole world, to be loaded
-_EMPTY = Answer(404, b"", "")
-_NOT_ALLOWED = Answer(405, b"", "")
-_TOO_LARGE = Answer(413, b"length limit exceeded", "text/plain")
-_ALWAYS = (
-    (b"access-control-allow-origin", b"*"),
-    (b"vary", b"origin, access-control-request-method, access-control-request-headers"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +77,9 @@ class Api:
             answer = self._exchange(ip, payload, orjson.dumps(payload))
         if answer.status != 200:
             # The docs only say that the payload mirrors the HTTP status and its description.
-            text = f"{answer.status}: {answer.body.decode()}"
+            text = f"{answer.status}: {answer.body.decode(errors='replace')}"
             return post_answer(request.id, "error", orjson.dumps(text).decode())
-        body = answer.body.decode()
+        body = answer.body.decode(errors="replace")  # what the faults say need not be text
         if request.kind == "info":
             kind = orjson.dumps(payload.get("type") if isinstance(payload, dict) else None).decode()
             body = f'{{"type":{kind},"data":{body}}}'
@@ -137,7 +129,7 @@ class App:
             answer = await self._answer(scope, path, receive)
             if answer is not None:
                 self.stats.statuses[answer.status] += 1
-                await _send(send, answer)
+                await send_answer(send, answer)
 
     async def _answer(self, scope: Scope, path: str, receive: Receive) -> Answer | None:
         """The answer to send; None when the connection was dealt with already."""
@@ -146,14 +138,14 @@ class App:
             refusal = self.dev.refusal((peer, client_ip(scope)), scope["headers"])
             if refusal is not None:
                 return refusal
-            content = await _read(receive, _SAVED_BYTES)
+            content = await read_body(receive, _SAVED_BYTES)
             if not isinstance(content, bytes):
                 return content
             return await self.dev.answer(scope["method"], path.removeprefix("/dev/"), content)
         if path not in ("/info", "/exchange"):
-            return _EMPTY
+            return EMPTY
         if scope["method"] != "POST":
-            return _NOT_ALLOWED
+            return NOT_ALLOWED
         self.seen.heads.add(path)
         if self.faults.cuts_here(Stage.HEAD, path):
             await _cut(scope, receive)
@@ -162,7 +154,7 @@ class App:
             await _read_half(scope, receive)
             await _cut(scope, receive)
             return None
-        body = await _read(receive)
+        body = await read_body(receive)
         if not isinstance(body, bytes):
             return body
         self.seen.request(path, body, _now())
@@ -198,29 +190,13 @@ class App:
             await _cut(scope, receive)
             return None
         if wrong.cut is Stage.ANSWER:
-            head, body = _head(answer), answer.body
+            head, body = head_of(answer), answer.body
             await _write_and_close(scope, receive, head + body[: len(body) // 2] if body else head[:-2])
             return None
         if wrong.raw is not None:
             await _write_and_close(scope, receive, wrong.raw)
             return None
         return answer
-
-
-async def _read(receive: Receive, most: int = _BODY_BYTES) -> bytes | Answer | None:
-    """The whole body; the answer to one that is too large; None if the client left before its end."""
-    parts, size = [], 0
-    while True:
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        part = message.get("body", b"")
-        size += len(part)
-        if size > most:
-            return _TOO_LARGE
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
 
 
 async def _read_half(scope: Scope, receive: Receive) -> None:
@@ -242,24 +218,6 @@ async def _write_and_close(scope: Scope, receive: Receive, content: bytes) -> No
     transport.write(content)
     transport.close()
     await gone(receive)
-
-
-def _head(answer: Answer) -> bytes:
-    lines = [b"%s: %s\r\n" % header for header in _headers(answer)]
-    return STATUS_LINE[answer.status] + b"".join(lines) + b"\r\n"
-
-
-def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
-    headers = [(b"content-length", str(len(answer.body)).encode()), *_ALWAYS]
-    if answer.content_type:
-        headers.append((b"content-type", answer.content_type.encode()))
-    return headers
-
-
-async def _send(send: Send, answer: Answer) -> None:
-    headers = _headers(answer)
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
 
 
 def _now() -> float:

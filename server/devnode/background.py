@@ -11,6 +11,7 @@ from typing import Any
 
 from server.devnode.client import DevnodeClient
 from server.devnode.devnode import Devnode
+from server.devnode.embedded import base_url
 
 START_S = 30.0
 
@@ -33,7 +34,7 @@ def running(*, host: str = "127.0.0.1", port: int = 0, **options: Any) -> Iterat
         thread.join()
         raise
     try:
-        with DevnodeClient(f"http://{host}:{node.port}") as client:
+        with DevnodeClient(base_url(host, node.port)) as client:
             yield client
     finally:
         loop.call_soon_threadsafe(stop.set)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close
 
@@ -39,7 +38,6 @@ VERBS = (
 """What is done to the sockets themselves, also over HTTP."""
 
 REASON_BYTES = 123  # of a control frame's 125, two are the code: RFC 6455, 5.5
-_STOP_S = 1.0  # how long clients are given to close; afterwards they are cut off
 
 
 class Devnode(Controls):
@@ -140,26 +138,10 @@ class Devnode(Controls):
         if self._server is not None:
             raise RuntimeError("this devnode is already serving")
         http, ws = protocols(self.faults, self.seen)
-        config = uvicorn.Config(
-            self.app,
-            host=host,
-            port=port,
-            http=http,
-            ws=ws,
-            ws_per_message_deflate=False,  # the exchange does not negotiate it
-            ws_ping_interval=None,  # nor does it send pings of the protocol
-            ws_max_size=1024 * 1024,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,  # the exchange's nginx; uvicorn's 5 s would cut pooled connections
-            timeout_graceful_shutdown=5,  # never needed: stop() cuts the connections before
-        )
-        server = EmbeddedServer(config)
+        server = EmbeddedServer(self.app, host, port, http=http, ws=ws)
         await server.open()
         self._server = server
-        self.port = int(server.servers[0].sockets[0].getsockname()[1])
+        self.port = server.port
         self._tasks = [
             asyncio.create_task(server.main_loop(), name="devnode-server"),
             asyncio.create_task(self._ticking(), name="devnode-ticks"),
@@ -174,12 +156,7 @@ class Devnode(Controls):
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        # A client that does not read would hold up the close for as long as it likes.
-        cut = asyncio.get_running_loop().call_later(_STOP_S, server.abort)
-        try:
-            await server.shutdown()
-        finally:
-            cut.cancel()
+        await server.end()
 
     # -- the sockets -----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import gc
 import signal
 
 from server.devnode.devnode import Devnode
+from server.devnode.embedded import base_url
 from server.devnode.replay import Replay
 
 
@@ -37,7 +38,8 @@ async def serve(devnode: Devnode | Replay, host: str, port: int) -> None:
 
 def describe(devnode: Devnode, host: str, port: int) -> str:
     """What is served, and the first things to try, as printed on start."""
-    base = f"http://{host}:{port}"
+    base = base_url(host, port)
+    socket = f"{base.replace('http', 'ws', 1)}/ws"
     users = devnode.addresses
     user = users[0] if users else "0x" + "0" * 40
     subscribe = f'{{"method":"subscribe","subscription":{{"type":"clearinghouseState","user":"{user}"}}}}'
@@ -48,12 +50,12 @@ def describe(devnode: Devnode, host: str, port: int) -> str:
             f"  limits    {limits}",
             f"  info      {base}/info",
             f"  exchange  {base}/exchange ({devnode.signers})",
-            f"  ws        ws://{host}:{port}/ws",
+            f"  ws        {socket}",
             f"  accounts  {', '.join(users[:3])}{' ...' if len(users) > 3 else ''}",
             f"            all of them: {base}/dev/accounts",
             "try:",
             f"  curl -s {base}/info -H 'Content-Type: application/json' \\",
             f'    -d \'{{"type":"clearinghouseState","user":"{user}"}}\'',
-            f"  python -m websockets ws://{host}:{port}/ws   and send: {subscribe}",
+            f"  python -m websockets {socket}   and send: {subscribe}",
         ]
     )

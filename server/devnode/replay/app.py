@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from server.devnode.asgi import EMPTY, NOT_ALLOWED, read_body, send_answer
 from server.devnode.dev import Dev
 from server.devnode.info import MALFORMED, Answer, decode
 from server.devnode.replay.answers import Answers, Outcome
@@ -17,8 +18,6 @@ from server.devnode.replay.player import Player
 from server.devnode.stream import client_ip
 from server.devnode.subscriptions import Post, post_answer
 
-_BODY_BYTES = 2 * 1024 * 1024
-_TOO_LARGE = Answer(413, b"length limit exceeded", "text/plain")
 _NO_ACTIONS = b'{"status":"err","response":"A replay takes no actions."}'
 
 
@@ -48,7 +47,7 @@ class App:
                 while (await receive())["type"] != "http.disconnect":
                     pass
             else:
-                await _send(send, outcome.answer)
+                await send_answer(send, outcome.answer)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         status = self.player.fate_of_dial()
@@ -69,10 +68,10 @@ class App:
             if refusal is not None:
                 return Outcome(refusal)
         elif path not in ("/info", "/exchange"):
-            return Outcome(Answer(404, b"", ""))
+            return Outcome(EMPTY)
         elif method != "POST":
-            return Outcome(Answer(405, b"", ""))
-        body = await _read(receive)
+            return Outcome(NOT_ALLOWED)
+        body = await read_body(receive)
         if not isinstance(body, bytes):
             return None if body is None else Outcome(body)
         if is_control:
@@ -107,32 +106,6 @@ def _is_json(body: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-async def _read(receive: Receive) -> bytes | Answer | None:
-    """The whole body; the answer to one that is too large; None if the client left before its end."""
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > _BODY_BYTES:
-            return _TOO_LARGE
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-async def _send(send: Send, answer: Answer) -> None:
-    headers = [
-        (b"content-length", str(len(answer.body)).encode()),
-        (b"access-control-allow-origin", b"*"),
-    ]
-    if answer.content_type:
-        headers.append((b"content-type", answer.content_type.encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
 
 
 def _abort_of(scope: Scope) -> Callable[[], None]:

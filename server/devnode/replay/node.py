@@ -7,19 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from server.devnode.dev import Dev
-from server.devnode.embedded import EmbeddedServer
+from server.devnode.embedded import EmbeddedServer, base_url
 from server.devnode.replay.answers import Answers
 from server.devnode.replay.app import App
 from server.devnode.replay.player import VERBS, Player
 from server.devnode.replay.script import read_script
 from server.devnode.replay.tape import read_tape
-
-_STOP_S = 1.0  # how long clients are given to close; afterwards they are cut off
 
 
 class Replay:
@@ -63,26 +60,10 @@ class Replay:
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Bind and serve. Returns the port. Raises `OSError` when the address cannot be had."""
         assert self._server is None, "this replay is already serving"
-        config = uvicorn.Config(
-            self._app,
-            host=host,
-            port=port,
-            http=_Http,
-            ws=_WebSocket,
-            ws_per_message_deflate=False,
-            ws_ping_interval=None,
-            ws_max_size=1024 * 1024,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=5,
-        )
-        server = EmbeddedServer(config)
+        server = EmbeddedServer(self._app, host, port, http=_Http, ws=_WebSocket)
         await server.open()
         self._server = server
-        self.port = int(server.servers[0].sockets[0].getsockname()[1])
+        self.port = server.port
         self._serving = asyncio.create_task(server.main_loop(), name="replay-server")
         return self.port
 
@@ -95,15 +76,11 @@ class Replay:
         assert self._serving is not None
         self._serving.cancel()
         await asyncio.wait([self._serving])
-        cut = asyncio.get_running_loop().call_later(_STOP_S, server.abort)
-        try:
-            await server.shutdown()
-        finally:
-            cut.cancel()
+        await server.end()
 
     def describe(self, host: str, port: int) -> str:
         """What is served, and how to use it, as printed on start."""
-        base = f"http://{host}:{port}"
+        base = base_url(host, port)
         return "\n".join(
             [
                 f"devnode: {self!r}",

@@ -137,3 +137,5 @@ async def test_serving_in_the_foreground_ends_with_a_signal(
 def test_what_is_printed_says_what_is_served_and_what_to_try() -> None:
     text = describe(Devnode(accounts=5, limits=Limits.off()), "127.0.0.1", 4001)
     assert "5 accounts" in text and "limits    off" in text and "curl" in text
+    text = describe(Devnode(accounts=1), "::1", 4001)
+    assert "http://[::1]:4001/info" in text and "ws://[::1]:4001/ws" in text
