@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
-from server.devnode.info import JSON, Answer, address
+from server.devnode.info import JSON, MALFORMED, NOT_JSON, WRONG_TYPE, Answer, address
 from server.devnode.seen import type_and_dex
 from server.devnode.subscriptions import Subscription
 
 OLDEST_KEPT = 2000  # channels whose first frame is remembered, to be repeated as a stale one
 
 _PAGE = b"<html>\r\n<head><title>%d</title></head>\r\n<body></body>\r\n</html>\r\n"
-"""What stands before the exchange says 502 with: a page, not JSON."""
+"""What stands before the exchange says 403 and 502 with: a page, not JSON."""
+_REFUSED = {one.status: one for one in (NOT_JSON, WRONG_TYPE, MALFORMED)}
+_BODILESS = (204, 205, 304)  # HTTP has none there: a client would read it as the next answer
 
 
 VERBS = (
@@ -133,14 +135,20 @@ class Faults:
 
         Without a body it is the exchange's own of that status. `path` may be "/info", "/exchange", or "/ws"
         for handshakes; without one it fits the first two, also where they come as posts over a websocket.
-        `dex` is that of a read, "" the main one, whether it was named or left out.
+        `dex` is that of a read, "" the main one, whether it was named or left out. `user` is one whom the
+        body names: a signed action does not name its signer.
         """
         if not 200 <= status <= 599:
             raise ValueError(f"status {status} is not from 200 to 599")
-        page = status > 500 and body is None
-        content = (_PAGE % status if page else b"null") if body is None else _bytes(body, "utf-8")
-        answer = Answer(status, content, content_type or ("text/html" if page else JSON))
-        self._ask(f"answer {status}", Verdict(answer=answer), times, path, type, user, dex)
+        if status in _BODILESS and body:
+            raise ValueError(f"status {status} has no body")
+        if content_type is not None and not (content_type.isascii() and content_type.isprintable()):
+            raise ValueError(f"content type {content_type[:40]!r} is none")
+        own = _own_answer(status)
+        content = own.body if body is None else _bytes(body, "utf-8")
+        kind = content_type or (own.content_type if body is None else JSON)
+        answer = Verdict(answer=Answer(status, content, kind))
+        self._ask(f"answer {status}", answer, times, path, type, user, dex)
 
     def answer_429(self, times: float | None = math.inf) -> None:
         self.answer(429, times=times)
@@ -209,6 +217,8 @@ class Faults:
             raise ValueError(f"no stage {str(stage)[:40]!r}, there are {stages}") from None
         if stage in _UNREAD and (type, user, dex) != (None, None, None):
             raise ValueError(f"at stage {stage.value!r} nobody knows a type, a user or a dex yet")
+        if stage in (Stage.HEAD, Stage.BODY) and path == "/ws":
+            raise ValueError(f"a handshake has no stage {stage.value!r}, cut it when 'read'")
         path = None if stage is Stage.CONNECTED else path
         self._ask(f"cut when {stage.value}", Verdict(cut=stage), times, path, type, user, dex)
 
@@ -440,6 +450,15 @@ class Faults:
         rule.times -= 1
         if rule.times <= 0:
             rules.remove(rule)
+
+
+def _own_answer(status: int) -> Answer:
+    """What the exchange says with a status."""
+    if status in _BODILESS or status == 405:
+        return Answer(status, b"", "")
+    if status == 403 or status > 500:
+        return Answer(status, _PAGE % status, "text/html")
+    return _REFUSED.get(status, Answer(status, b"null"))
 
 
 def _is_latency(rule: _RequestRule) -> bool:

@@ -91,6 +91,30 @@ async def test_answers_are_made_up_for_the_next_that_fit(devnode: Start) -> None
     assert (await http(node.port, state | {"user": node.addresses[2]})).status == 200
 
 
+async def test_a_post_is_answered_with_what_is_no_text_and_without_a_body(
+    devnode: Start, connect: Connect
+) -> None:
+    node = await devnode()
+    client = await connect(node)
+    post = {"method": "post", "id": 1, "request": {"type": "info", "payload": META}}
+    for status, body, payload in ((502, b"\xff\xfe", "502: \ufffd\ufffd"), (204, None, "204: ")):
+        node.faults.answer(status, body, times=1)
+        answer = await client.ask(post)
+        assert answer["data"]["response"] == {"type": "error", "payload": payload}
+    # Over HTTP the connection is good for more: nothing is left on it that could be read as the next answer.
+    node.faults.answer(204, times=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    body = json.dumps(META).encode()
+    request = (
+        b"POST /info HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    )
+    for status in (b"204", b"200"):
+        writer.write(request % (len(body), body))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.split()[1] == status
+    writer.close()
+
+
 async def test_answers_travel_as_long_as_told(devnode: Start) -> None:
     node = await devnode(paused=True)
     node.faults.latency(2.5, type="meta")

@@ -68,7 +68,11 @@ def test_requests_that_are_none_have_no_type(path: str, body: bytes) -> None:
         (500, b"null", "application/json"),
         (502, b"<html>", "text/html"),
         (503, b"<html>", "text/html"),
+        (403, b"<html>", "text/html"),
         (200, b"null", "application/json"),
+        (400, b"Failed to parse the request body as JSON", "text/plain"),
+        (415, b"Expected request with `Content-Type: application/json`", "text/plain"),
+        (422, b"Failed to deserialize the JSON body into the target type", "text/plain"),
     ],
 )
 def test_an_answer_without_a_body_has_the_exchanges_own(status: int, body: bytes, content_type: str) -> None:
@@ -76,6 +80,14 @@ def test_an_answer_without_a_body_has_the_exchanges_own(status: int, body: bytes
     faults.answer(status)
     answer = found(faults, "/info", META).answer
     assert answer is not None and answer.body.startswith(body) and answer.content_type == content_type
+
+
+@pytest.mark.parametrize("status", [204, 205, 304, 405])
+def test_what_has_no_body_gets_none(status: int) -> None:
+    faults = Faults()
+    faults.answer(status)
+    answer = found(faults, "/info", META).answer
+    assert answer is not None and (answer.body, answer.content_type) == (b"", "")
 
 
 def test_a_rule_for_a_dex_fits_reads_of_it() -> None:
@@ -217,6 +229,10 @@ def test_subscriptions_are_refused_with_a_text_and_time_stands_still() -> None:
         ("answer", {"status": 429, "times": math.nan}, "times nan is no whole number from 1"),
         ("answer", {"status": 429, "path": "/dev/x"}, "path '/dev/x' is none of /info, /exchange, /ws"),
         ("answer", {"status": 429, "user": "0x1"}, "user '0x1' is no address"),
+        ("answer", {"status": 204, "body": "x"}, "status 204 has no body"),
+        ("answer", {"status": 200, "content_type": "a\r\nb: c"}, "content type 'a\\r\\nb: c' is none"),
+        ("answer", {"status": 200, "content_type": "ü"}, "content type 'ü' is none"),
+        ("cut", {"stage": "body", "path": "/ws"}, "a handshake has no stage 'body', cut it when 'read'"),
         ("answer_raw", {"raw": "\u20ac"}, "a character of raw bytes is above U+00FF, or none at all"),
         ("latency", {"seconds": -1}, "-1 is no number of seconds"),
         ("delay", {"seconds": math.inf}, "inf is no number of seconds"),
