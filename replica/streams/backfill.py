@@ -88,7 +88,11 @@ class Window:
         page = [row for raw in raws for row in self._convert(raw)]
         new = [row for row in page if row.key not in self._keys]
         self._keys.update(row.key for row in new)
-        self.rows += new
+        if times and times[0] > times[-1]:
+            # What happened at one time has its order by the list alone.
+            self.rows[:0] = new[::-1]
+        else:
+            self.rows += new
         self._pages -= 1
         if len(raws) < FULL_PAGE:
             self._done = True
@@ -120,7 +124,8 @@ def _time_of(raw: msgspec.Raw) -> int:
 
 
 class Newest:
-    """A list of the newest rows, whatever the window: one question. `when` reads a row's time (ms).
+    """A list of the newest rows, newest first, whatever the window: one question. `when` reads the time
+    of one (ms).
 
     It tells all since `since_ms` if it reaches back to there, or is shorter than the longest it can be.
     (To there and not further is enough: what happened at one time came in one frame.)
@@ -150,6 +155,9 @@ class Newest:
     def answer(self, body: bytes) -> None:
         raws = _raws(body)
         times = [self._when(raw) for raw in raws]
+        if times and times[0] >= times[-1]:
+            # What happened at one time has its order by the list alone.
+            raws, times = raws[::-1], times[::-1]
         # Not older than asked for: what was before, a listener of events never was to hear.
         self.rows = [
             row
