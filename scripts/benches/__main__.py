@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from scripts.benches import batches, devnode, fan_out, feed, flat, forwarding, memory
+from scripts.benches import batches, devnode, fan_out, feed, flat, forwarding, memory, mirror
 from scripts.benches.plan import PACKAGES, Plan, find_tool
 from scripts.benches.processes import BenchError
 from scripts.benches.table import Row, table
@@ -30,6 +30,7 @@ BENCHES: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (memory, ()),
     (flat, ()),
     (devnode, ()),
+    (mirror, ()),
 )
 """Each bench and the tools it needs."""
 GROUPS = {bench.__name__.rpartition(".")[2]: tuple(bench.TARGETS) for bench, _ in BENCHES}

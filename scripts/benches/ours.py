@@ -65,14 +65,15 @@ def served(
         )
         argv = [sys.executable, "-P", "-m", "server", "serve", "--config", str(config)]
         with child(
-            "server", argv, folder, ready=r"listens on http://[^:]+:(\d+)", environment=_environment()
+            "server", argv, folder, ready=r"listens on http://[^:]+:(\d+)", environment=environment()
         ) as server:
             port = int(server.said[1])
             _wait_until_ready(port, within_s=30.0 + accounts / 500)
             yield Served(server, port, source, upstream_port)
 
 
-def _environment() -> Mapping[str, str]:
+def environment() -> Mapping[str, str]:
+    """That of whoever runs the bench, without settings of this program."""
     # The settings of whoever runs the bench are theirs, not the bench's.
     return {name: value for name, value in os.environ.items() if not name.upper().startswith("HL_REPLICA_")}
 

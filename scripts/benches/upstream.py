@@ -12,6 +12,7 @@ import base64
 import hashlib
 import signal
 import time
+from collections.abc import Callable
 from itertools import cycle
 from typing import cast
 
@@ -208,13 +209,13 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(0)
 
 
-async def serve(options: argparse.Namespace) -> None:
+async def serve(connection: Callable[[], asyncio.Protocol]) -> None:
+    """Say the port on stdout, and serve until terminated."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    world = World(options)
-    server = await loop.create_server(lambda: Connection(world), "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(connection, "127.0.0.1", 0, backlog=1024)
     print(f"ready {server.sockets[0].getsockname()[1]}", flush=True)
     await stop.wait()
     server.close()
@@ -233,8 +234,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.pushed is None:
         options.pushed = options.accounts
+    world = World(options)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(options))
+        runner.run(serve(lambda: Connection(world)))
 
 
 if __name__ == "__main__":
