@@ -15,10 +15,14 @@ import orjson
 from server.devnode.engine import Engine, Makers, shapes
 from server.devnode.engine.events import (
     AccountBorn,
+    Children,
+    Collateral,
     Event,
     Fill,
     Funding,
     LedgerUpdate,
+    LeverageSet,
+    MarginMoved,
     OrderStatus,
     TwapStatus,
 )
@@ -303,8 +307,12 @@ class Exchange(Truth):
 
 def users_of(event: Event) -> tuple[str, ...]:
     """The accounts that an event tells of."""
-    if isinstance(event, Fill | Funding | AccountBorn):
+    if isinstance(event, Fill):
+        return (event.user,) if event.builder is None else (event.user, event.builder)
+    if isinstance(event, Funding | AccountBorn | LeverageSet | MarginMoved | Children):
         return (event.user,)
+    if isinstance(event, Collateral):
+        return event.source, event.target
     if isinstance(event, OrderStatus):
         return (event.terms.user,)
     if isinstance(event, LedgerUpdate):
