@@ -5,7 +5,7 @@ Everything that could be decided without a socket is decided in `session`, `ledg
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from math import inf
 
@@ -54,10 +54,10 @@ class Shared:
     messages: SlidingWindow
     dials: SlidingWindow
     counts: Counts = field(default_factory=Counts)
-    held: Container[Subscription] = ()
+    held: Collection[Subscription] = ()
 
     @classmethod
-    def under(cls, settings: FeedSettings, held: Container[Subscription] = ()) -> "Shared":
+    def under(cls, settings: FeedSettings, held: Collection[Subscription] = ()) -> "Shared":
         dials = settings.connections_per_minute
         return cls(
             SlidingWindow(settings.messages_per_minute, 60.0, reserve=1),

@@ -9,7 +9,8 @@ class Health:
     """Last receive of the connection and of each of its streams.
 
     A stream that is quiet for its `silent_after_s` is silent: its subscription may have been lost upstream.
-    When most streams are, the connection itself is: a half-open socket looks just like that.
+    When most streams are, the connection itself is: a half-open socket looks just like that. But not while
+    others speak that keep no cadence: what these would lose is more than a fault of those is worth.
     The mutable state is `_last`, per time of silence in the order in which the streams last spoke, `_after`
     which says where in it each is, and the moments of the ping.
     """
@@ -20,6 +21,7 @@ class Health:
         self._last: dict[float, OrderedDict[Hashable, float]] = {silent_after_s: OrderedDict()}
         self._after: dict[Hashable, float] = {}
         self._pinged: float | None = None
+        self._lively = float("-inf")
         self.received_at = 0.0
 
     def opened(self, now: float) -> None:
@@ -27,6 +29,7 @@ class Health:
         self._last = {self._silent_after: OrderedDict()}
         self._after.clear()
         self._pinged = None
+        self._lively = float("-inf")
         self.received_at = now
 
     def received(self, now: float, stream: Hashable | None = None) -> None:
@@ -40,6 +43,10 @@ class Health:
                 last = self._last[after]
                 last[stream] = now
                 last.move_to_end(stream)
+
+    def lively(self, now: float) -> None:
+        """A stream spoke whose silence does not count."""
+        self.received_at = self._lively = now
 
     def expected(self, stream: Hashable, now: float, silent_after_s: float | None = None) -> None:
         """From now on the silence of this stream counts; after the usual time unless another is given."""
@@ -80,5 +87,7 @@ class Health:
         silent = self.silent(now)
         if 2 * len(silent) > len(self._after):
             for_s = min(self._after[stream] for stream in silent)
+            if now - self._lively <= for_s:
+                return None
             return f"{len(silent)} of {len(self._after)} streams silent for {for_s:g} s"
         return None

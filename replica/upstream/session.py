@@ -5,7 +5,7 @@ No socket, no task, no clock. The shell (`feed`) calls `receive` for each frame 
 """
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from replica.catalogue import ANY, TYPES, Address, address_in
@@ -86,7 +86,7 @@ class Session:
         counts: Counts,
         *,
         ping_interval_s: float,
-        held: Container[Subscription] = (),
+        held: Collection[Subscription] = (),
     ) -> None:
         self._ledger = ledger
         self._health = health
@@ -247,7 +247,7 @@ class Session:
             self._heard(stream, now)
         if states is not None:
             self._counts.states += len(states.states)
-            if stream not in self._held:
+            if not self._held or stream not in self._held:
                 return (states,)
             self._events.append(states)
         if stream in self._held:
@@ -262,7 +262,7 @@ class Session:
         """
         row = TYPES.get(stream.type)
         if row is None or row.silent_after_s is None:
-            self._health.received(now)
+            self._health.lively(now)
         elif self._health.expects(stream):
             self._health.received(now, stream)
         else:

@@ -85,6 +85,18 @@ def test_each_stream_has_its_own_time_of_silence() -> None:
     assert made.silent(1e9) == ["b", "a"]
 
 
+def test_a_connection_is_not_given_up_while_others_speak_on_it() -> None:
+    made = health("a")
+    made.lively(10.0)
+    assert made.received_at == 10.0
+    assert made.silent(16.0) == ["a"]
+    assert made.verdict(25.0) is None
+    assert made.verdict(25.001) == "1 of 1 streams silent for 15 s"
+    made.opened(30.0)
+    made.expected("a", 30.0)
+    assert made.verdict(45.001) is not None
+
+
 def test_everything_received_is_remembered() -> None:
     made = health("a")
     made.received(3.0)
