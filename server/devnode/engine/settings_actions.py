@@ -56,9 +56,18 @@ def update_leverage(ground: Ground, account: Account, action: Action) -> Respons
         if lacking:
             _apply_leverage(account, inst, before, holding)
             raise Refused(lacking)
-    state = ground.state
-    ground.history.add(LeverageSet(state.now, account.address, inst.asset, value, is_cross))
+    _tell_leverage(ground, account, inst, after)
     return DEFAULT
+
+
+def set_leverage(ground: Ground, account: Account, inst: Instrument, leverage: Leverage) -> None:
+    """Set the leverage of a coin that is not held and has no orders, whatever it is."""
+    account.leverages[inst.asset] = leverage
+    _tell_leverage(ground, account, inst, leverage)
+
+
+def _tell_leverage(ground: Ground, account: Account, inst: Instrument, leverage: Leverage) -> None:
+    ground.history.add(LeverageSet(ground.state.now, account.address, inst.asset, *leverage))
 
 
 def _apply_leverage(account: Account, inst: Instrument, leverage: Leverage, holding: Holding | None) -> None:
@@ -95,7 +104,12 @@ def _add_margin(ground: Ground, account: Account, inst: Instrument, holding: Hol
         needed = max(ntl // holding.leverage, ntl // 10)
         if inst.isolated_only or equity(holding, marks[inst.asset]) + micro < needed:
             raise Refused(refusals.STRICT_ISOLATED)
-    pool.cash -= micro
+    move_margin(ground, account, inst, holding, micro)
+
+
+def move_margin(ground: Ground, account: Account, inst: Instrument, holding: Holding, micro: int) -> None:
+    """Put micro-USD of the cross cash into an isolated pocket, or (negative) take them out."""
+    account.pool(inst.dex).cash -= micro
     holding.raw = (holding.raw or 0) + micro
     ground.history.add(MarginMoved(ground.state.now, account.address, inst.asset, micro))
 

@@ -11,6 +11,7 @@ from server.devnode.engine import Engine
 from server.devnode.engine.account import Account, Leverage, Order
 from server.devnode.engine.events import LedgerUpdate, Terms
 from server.devnode.engine.listing import USDC
+from server.devnode.engine.settings_actions import move_margin, set_leverage
 from server.devnode.engine.settlement import PERP_FEES, RATE_UNIT, settle
 from server.devnode.engine.state import HOUSE, Ground
 from server.devnode.engine.transfers import deposit, deposit_spot, mint
@@ -68,7 +69,7 @@ def _trade(engine: Engine, account: Account, position: Position, px: int) -> Non
     ground = engine.ground
     inst = engine.listing.by_coin[position.asset.name]
     house = ground.state.accounts[HOUSE]
-    account.leverages[inst.asset] = Leverage(position.leverage, position.is_cross)
+    set_leverage(ground, account, inst, Leverage(position.leverage, position.is_cross))
     is_buy, lots = position.lots > 0, abs(position.lots)
     mine, theirs = (
         Terms(
@@ -90,11 +91,9 @@ def _trade(engine: Engine, account: Account, position: Position, px: int) -> Non
     ground.tell(mine, 0, "filled")
     ground.book(inst.asset).last = 0  # not a price of today
     if position.raw_usd is not None:
-        pool = account.pool(inst.dex)
-        holding = pool.holdings[inst.asset]
+        holding = account.pool(inst.dex).holdings[inst.asset]
         assert holding.raw is not None
-        pool.cash -= position.raw_usd - holding.raw
-        holding.raw = position.raw_usd
+        move_margin(ground, account, inst, holding, position.raw_usd - holding.raw)
 
 
 def _move(ground: Ground, account: Account, dex: str, micro: int) -> None:
