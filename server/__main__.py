@@ -84,17 +84,20 @@ def _devnode(options: argparse.Namespace) -> int:
         return _complain(f"--recorded: no folder {one_line(str(options.recorded))}", 2)
     if options.replay is not None:
         return _replay(options)
-    from server.devnode import Devnode, Limits, serve
+    from server.devnode import Devnode, Limits, RecordingError, serve
 
-    node = Devnode(
-        accounts=options.accounts,
-        seed=options.seed,
-        limits=Limits() if options.limits else Limits.off(),
-        recorded=options.recorded,
-        chain=options.chain,
-        faucet_usd=options.faucet_usd,
-        impersonation=options.impersonation,
-    )
+    try:
+        node = Devnode(
+            accounts=options.accounts,
+            seed=options.seed,
+            limits=Limits() if options.limits else Limits.off(),
+            recorded=options.recorded,
+            chain=options.chain,
+            faucet_usd=options.faucet_usd,
+            impersonation=options.impersonation,
+        )
+    except RecordingError as error:
+        return _complain(f"--recorded: {error}", 2)
 
     def run() -> int:
         asyncio.run(serve(node, options.host, options.port))

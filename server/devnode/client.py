@@ -23,7 +23,8 @@ TIMEOUT_S = 60.0  # a hundred thousand blocks take some ten seconds
 
 
 class ControlError(Exception):
-    """The devnode refused: `status` 400 bad value, 403 not from here, 404 no such control, 501 can't."""
+    """The devnode refused. `status`: 400 bad value, 403 not from here, 404 no such control, 409 its machine
+    won't have it, 501 can't."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)

@@ -79,6 +79,8 @@ class Dev:
             return _said(501, str(error))
         except ValueError as error:
             return _said(400, f"{name}: {error}")
+        except OSError as error:
+            return _said(409, f"{name}: {error}")
         return Answer(200, orjson.dumps({"result": result}))
 
 

@@ -24,13 +24,20 @@ import orjson
 from server.devnode.clearinghouse import render_zero
 from server.devnode.info import DEX_TYPES, EMPTY, FAILED, MALFORMED, Answer, InfoRequest, address, ok
 from server.devnode.markets import MAIN_DEX
-from server.devnode.recordings import Pair, State, invented_address, read_pairs, read_states
+from server.devnode.recordings import (
+    Pair,
+    RecordingError,
+    State,
+    invented_address,
+    read_pairs,
+    read_states,
+)
 
 
 class Recorded:
     """Immutable once it is read, but for the last `time` given to an unknown account.
 
-    Raises `ValueError` when the folder holds no recording at all.
+    Raises `RecordingError` when the folder holds no recording at all, or one that can't be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +45,7 @@ class Recorded:
         self.pairs: Sequence[Pair] = read_pairs(folder)
         self.states: Mapping[tuple[str, str], bytes] = _assign(read_states(folder))
         if not self.pairs and not self.states:
-            raise ValueError(
+            raise RecordingError(
                 f"no recordings in {folder}: it needs info/*.json, ws/*.jsonl or clearinghouse/*.json"
             )
         # Worst first, so that the best of several answers to one request is the one that stays; of two

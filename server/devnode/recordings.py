@@ -6,13 +6,15 @@ Layout (see `../shared/data` beside a checkout):
 * `clearinghouse/*.json`   account states with what was recorded beside them; `"partial": true` is skipped
 * `ws/*.jsonl`             one message a line, bare or under `msg`
 
-Bodies are compact re-serialisations with the recorded order of keys, which is what the wire has.
+Bodies are compact re-serialisations with the recorded order of keys, which is what the wire has. A file that
+can't be read is a `RecordingError`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -35,6 +37,10 @@ _POSITION = {
     "coin", "szi", "leverage", "entryPx", "positionValue", "unrealizedPnl", "returnOnEquity", "liquidationPx",
     "marginUsed",
 }  # fmt: skip
+
+
+class RecordingError(ValueError):
+    """A recording that can't be read: one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +75,45 @@ def invented_address(name: str) -> str:
 def read_pairs(folder: Path) -> list[Pair]:
     """All pairs of `info/`, in the order of their file names."""
     pairs = []
-    for path in sorted((folder / "info").glob("*.json")):
-        if path.name.startswith("documented__"):
-            continue
-        document = orjson.loads(path.read_bytes())
-        meta, response = document["meta"], document["response"]
-        request = dict(document["request"])
-        invented = request["type"] in _ACCOUNT_TYPES and address(request.get("user")) is None
-        if invented:
-            request["user"] = invented_address(path.name)
-        pairs.append(
-            Pair(
-                path.name,
-                request,
-                meta.get("http_status") or 200,
-                orjson.dumps(response),
-                len(response) if isinstance(response, list) else 0,
-                invented,
-                (meta.get("net") != "testnet", _time(meta.get("captured"), response)),
-            )
-        )
+    for path in _pair_files(folder):
+        with _reading(path):
+            pairs.append(_pair(path.name, orjson.loads(path.read_bytes())))
     return pairs
+
+
+def _pair_files(folder: Path) -> list[Path]:
+    found = sorted((folder / "info").glob("*.json"))
+    return [path for path in found if not path.name.startswith("documented__")]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What goes wrong with a file, in a line that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordingError(f"{path.name}: {error.strerror}") from None
+    except orjson.JSONDecodeError:
+        raise RecordingError(f"{path.name}: no JSON") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise RecordingError(f"{path.name}: not a recording as this folder has them") from None
+
+
+def _pair(name: str, document: Mapping[str, Any]) -> Pair:
+    meta, response = document["meta"], document["response"]
+    request = dict(document["request"])
+    invented = request["type"] in _ACCOUNT_TYPES and address(request.get("user")) is None
+    if invented:
+        request["user"] = invented_address(name)
+    return Pair(
+        name,
+        request,
+        meta.get("http_status") or 200,
+        orjson.dumps(response),
+        len(response) if isinstance(response, list) else 0,
+        invented,
+        (meta.get("net") != "testnet", _time(meta.get("captured"), response)),
+    )
 
 
 def read_states(folder: Path) -> list[State]:
@@ -126,24 +150,28 @@ def is_whole(state: object) -> bool:
 
 
 def _all_states(folder: Path) -> Iterator[State]:
-    for path in sorted((folder / "info").glob("*.json")):
-        if path.name.startswith("documented__"):
-            continue
-        document = orjson.loads(path.read_bytes())
-        request, response = document["request"], document["response"]
-        captured = document["meta"].get("captured")
-        if request["type"] == "clearinghouseState" and is_whole(response):
-            yield _state(path.name, request.get("user"), request.get("dex"), response, captured)
-        elif request["type"] == "webData2" and is_whole(response.get("clearinghouseState")):
-            yield _state(path.name, response.get("user"), None, response["clearinghouseState"], captured)
+    for path in _pair_files(folder):
+        with _reading(path):
+            yield from _pair_states(path.name, orjson.loads(path.read_bytes()))
     for path in sorted((folder / "ws").glob("*.jsonl")):
-        yield from _numbered(_frame_states(path), path.name)
+        with _reading(path):
+            yield from _numbered(_frame_states(path), path.name)
     for path in sorted((folder / "clearinghouse").glob("*.json")):
-        document = orjson.loads(path.read_bytes())
-        if isinstance(document, dict) and not document.get("partial"):
-            states = [one for one in _within(document) if is_whole(one)]
-            found = (_state("", document.get("user"), document.get("dex"), one, None) for one in states)
-            yield from _numbered(found, path.name)
+        with _reading(path):
+            document = orjson.loads(path.read_bytes())
+            if isinstance(document, dict) and not document.get("partial"):
+                states = [one for one in _within(document) if is_whole(one)]
+                found = (_state("", document.get("user"), document.get("dex"), one, None) for one in states)
+                yield from _numbered(found, path.name)
+
+
+def _pair_states(name: str, document: Mapping[str, Any]) -> Iterator[State]:
+    request, response = document["request"], document["response"]
+    captured = document["meta"].get("captured")
+    if request["type"] == "clearinghouseState" and is_whole(response):
+        yield _state(name, request.get("user"), request.get("dex"), response, captured)
+    elif request["type"] == "webData2" and is_whole(response.get("clearinghouseState")):
+        yield _state(name, response.get("user"), None, response["clearinghouseState"], captured)
 
 
 def _frame_states(path: Path) -> Iterator[State]:

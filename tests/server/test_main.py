@@ -68,6 +68,8 @@ def devnode(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     def make(**given: object) -> str:
         seen.made = {**given, "limits": str(given["limits"])}
+        if str(given["recorded"]).endswith("bad"):
+            raise RecordingError("x.json: no JSON")
         return "the node"
 
     module: Any = ModuleType("server.devnode")
@@ -353,3 +355,11 @@ def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
     with os.fdopen(write, "w") as out:
         done = subprocess.run(argv, stdout=out, stderr=subprocess.PIPE, text=True, cwd=root)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_recorded_payloads_that_cannot_be_read_are_told_in_a_line(
+    run: Callable[..., Result], devnode: SimpleNamespace, tmp_path: Path
+) -> None:
+    (tmp_path / "bad").mkdir()
+    said = run("devnode", "--recorded", str(tmp_path / "bad"))
+    assert_one_line(said, 2, "--recorded: x.json: no JSON")

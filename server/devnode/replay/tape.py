@@ -19,13 +19,11 @@ from typing import Any, TypeGuard
 
 import orjson
 
+from server.devnode.recordings import RecordingError
+
 FORMAT, VERSION = "hl-replica recording", 1
 _NAME = re.compile(r"hl-replica-(\d{8}T\d{6}\.\d{3}Z)-(\d{6,})\.jsonl\.gz")
 _CHUNK = 1 << 20
-
-
-class RecordingError(ValueError):
-    """A recording that can't be read: one line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,14 @@ async def test_a_verb_takes_what_its_signature_says() -> None:
     assert seen == [({}, None, 0), ({"a": 1}, [1], 2)]
 
 
+async def test_what_this_machine_refuses_is_said_too() -> None:
+    async def accept_connections() -> None:
+        raise OSError(98, "Address already in use")
+
+    answer = await Dev([accept_connections], {}).answer("POST", "accept_connections", b"")
+    assert (answer.status, answer.body) == (409, b"accept_connections: [Errno 98] Address already in use")
+
+
 async def test_web_pages_are_refused(devnode: Start) -> None:
     node = await devnode()
     reply = await http(node.port, {}, path="/dev/pause", headers=JSON | {"Origin": "http://localhost:8000"})

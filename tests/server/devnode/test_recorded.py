@@ -10,7 +10,7 @@ import pytest
 
 from server.devnode import Devnode, Recorded
 from server.devnode.info import MALFORMED
-from server.devnode.recordings import invented_address, is_whole, read_pairs, read_states
+from server.devnode.recordings import RecordingError, invented_address, is_whole, read_pairs, read_states
 from tests.server.devnode.client import Client, http
 
 Start = Callable[..., Awaitable[Devnode]]
@@ -267,3 +267,33 @@ def _meaning(request: Any) -> str:
     if "user" in meaning:
         meaning["user"] = meaning["user"].lower()
     return json.dumps(meaning, sort_keys=True)
+
+
+GOOD = {"meta": {}, "request": {"type": "meta"}, "response": {}}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("info/x.json", "{", "x.json: no JSON"),
+        ("info/x.json", "[]", "x.json: not a recording as this folder has them"),
+        (
+            "info/x.json",
+            json.dumps(GOOD | {"request": {}}),
+            "x.json: not a recording as this folder has them",
+        ),
+        ("info/x.json", json.dumps(GOOD | {"meta": {"captured": "soon"}}), "x.json: not a recording as"),
+        ("info/x.json", json.dumps(GOOD | {"request": {"type": "webData2"}, "response": []}), "x.json: not"),
+        ("ws/x.jsonl", '{"msg":1}', "x.jsonl: not a recording as this folder has them"),
+        ("ws/x.jsonl", '{"channel":"allDexsClearinghouseState","data":{}}', "x.jsonl: not a recording as"),
+        ("clearinghouse/x.json", "{", "x.json: no JSON"),
+        ("other/x.json", "{}", "no recordings in"),
+    ],
+)
+def test_a_file_that_is_no_recording_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(RecordingError) as refused:
+        Recorded(tmp_path)
+    assert str(refused.value).startswith(said) and "\n" not in str(refused.value)

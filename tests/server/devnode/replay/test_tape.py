@@ -10,7 +10,8 @@ import pytest
 
 from replica.recording.files import Files, Rotation
 from replica.recording.format import entry
-from server.devnode.replay.tape import RecordingError, read_tape
+from server.devnode.recordings import RecordingError
+from server.devnode.replay.tape import read_tape
 
 RUN = "20260220T113632.000Z"
 HEADER: dict[str, Any] = {
