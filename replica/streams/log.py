@@ -29,6 +29,9 @@ SURELY_ALL = 20
 SKEW_MS = 2000
 """How far our clock may be ahead of the upstream's where only ours says since when somebody listens."""
 
+COARSE_MS = 1000
+"""Times of TWAPs are in whole seconds."""
+
 
 class Phase(Enum):
     """What the next frame means."""
@@ -44,7 +47,8 @@ class LogMemory:
     """The newest rows that were told, and those that wait to be told.
 
     `keep` bounds the rows for joiners, `most_waiting` those that wait while something is missing. The mutable
-    state is `_rows` and `_seen` (told), `_waiting` (not told yet), `_phase`, `_told_ms` and `_listening_ms`.
+    state is `_rows` and `_seen` (told), `_waiting` (not told yet), `_phase`, and the times: something may be
+    missing from `_since_ms` on, but not after `_whole_ms`, the oldest row of the present connection.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class LogMemory:
         self._newest_first = False
         self._listening_ms = 0  # by our clock
         self._told_ms = 0  # by the upstream's
+        self._whole_ms: int | None = None
         self._wants: Backfill | None = None
         self._rendered: bytes | None = None
 
@@ -100,6 +105,7 @@ class LogMemory:
 
     def confirmed(self, now: Now) -> Sequence[Out]:
         self._wants = None
+        self._whole_ms = None
         first, self._fed = not self._listening_ms, True
         if first:
             self._listening_ms = now.wall_ms - SKEW_MS
@@ -114,10 +120,15 @@ class LogMemory:
         return ()
 
     def lost(self) -> None:
-        # What waits was not told yet: it goes on waiting.
         self._fed = False
         self._wants = None
-        self._phase = Phase.AWAY if self._opened else Phase.OPENING
+        if self._opened:
+            # What waits was not told yet: it goes on waiting.
+            self._phase = Phase.AWAY
+        else:
+            # The next connection's snapshot is where this stream begins.
+            self._phase = Phase.OPENING
+            self._forget_waiting()
 
     def receive(self, frame: bytes, data: bytes, now: Now) -> Sequence[Out]:
         try:
@@ -153,13 +164,15 @@ class LogMemory:
         # An answer's row may say less than the same row on the stream: what they have in common decides.
         known = {row.alias for row in self._waiting}
         found = [row for row in backfill.rows if row.alias not in self._seen and not _added(known, row.alias)]
+        if self._whole_ms is not None:
+            # Answers run ahead of the stream. What it brings itself is left to it, or it would be too early.
+            found = [row for row in found if row.time <= self._whole_ms + COARSE_MS]
         self._tally.rows_healed += len(found)
         outs: list[Out] = []
         missing = backfill.missing
         if missing is not None:
-            to_ms = missing.to_ms
-            if to_ms is None:
-                to_ms = min((row.time for row in self._waiting if row.time), default=now.wall_ms)
+            whole_ms = now.wall_ms if self._whole_ms is None else self._whole_ms
+            to_ms = whole_ms if missing.to_ms is None else missing.to_ms
             from_ms = self._since_ms if missing.from_ms is None else missing.from_ms
             outs.append(self._gap(from_ms, to_ms, missing.reason))
         outs += self._flush(found)
@@ -187,8 +200,18 @@ class LogMemory:
             # The upstream's own length, as it shows: who joins later gets as many.
             self._length = min(len(rows), self._keep)
             self._rows = deque(self._rows, maxlen=self._length)
-        self._tell([row for row in rows if row.key not in self._seen])
-        return (frame, *self._flush(()))
+        new = [row for row in rows if row.key not in self._seen]
+        outs: list[Out] = []
+        if len(new) < len(rows):
+            # It is late, and some of its rows were told meanwhile.
+            self._tally.repeated += len(rows) - len(new)
+            (frame,) = self._layout.write(new[::-1] if self._newest_first else new, True)
+        elif self._seen and rows:
+            outs.append(
+                self._gap(self._since_ms, rows[0].time, "the snapshot does not go back to what was told")
+            )
+        self._tell(new)
+        return (*outs, frame, *self._flush(()))
 
     def _live(self, frame: bytes, batch: Batch) -> Sequence[Out]:
         seen = self._seen
@@ -231,26 +254,34 @@ class LogMemory:
                 continue
             # An event without a time happened when the one before it did, as far as we can know.
             time = row.time or time
+            if row.time and (self._whole_ms is None or time < self._whole_ms):
+                self._whole_ms = time
             self._waiting.append(row if row.time else row._replace(time=time))
         if len(self._waiting) <= self._most_waiting:
             return ()
         self._wants = None
         self._phase = Phase.SETTLED
-        oldest_ms = min(row.time for row in self._waiting)
-        gap = self._gap(self._since_ms, oldest_ms, "too much came before what was missed could be had")
-        return (*((gap,) if self._opened else ()), *self._flush(()))
+        outs: list[Out] = []
+        if self._opened:
+            whole_ms = self._waiting[-1].time if self._whole_ms is None else self._whole_ms
+            reason = "too much came before what was missed could be had"
+            outs.append(self._gap(self._since_ms, whole_ms, reason))
+        return (*outs, *self._flush(()))
 
     def _flush(self, found: Sequence[Row]) -> Sequence[Out]:
         """Tell what was found and what waited, in the order of time, each once."""
         known = {row.key for row in found}
         waiting = [row for row in self._waiting if row.key not in self._seen and row.key not in known]
-        self._waiting = []
-        self._waiting_keys = set()
+        self._forget_waiting()
         rows = sorted([*found, *waiting], key=_time)
         if not rows:
             return ()
         self._tell(rows)
         return self._layout.write(rows, False)
+
+    def _forget_waiting(self) -> None:
+        self._waiting = []
+        self._waiting_keys = set()
 
     def _tell(self, rows: Sequence[Row]) -> None:
         """Remember what goes out."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replica.streams.log import SURELY_ALL, LogMemory
+from replica.streams.log import COARSE_MS, SURELY_ALL, LogMemory
 from replica.streams.memory import Gap, Now, Out, Tally
 from replica.subscription import Subscription
 
@@ -136,8 +136,8 @@ def test_without_a_snapshot_in_time_live_rows_go_out_and_joiners_still_get_nothi
     script.receive(fills(3))
     assert list(script.overdue()) == [script.frame(fills(3))]
     assert script.snapshot() == []
-    late = fills(1, 2, 3, snapshot=True)
-    assert list(script.receive(late)) == [script.frame(late)]
+    late = script.receive(fills(1, 2, 3, snapshot=True))
+    assert list(late) == [script.frame(fills(1, 2, snapshot=True))]
     assert script.snapshot() == [fills(1, 2, 3, snapshot=True)]
 
 
@@ -300,6 +300,50 @@ def test_too_many_rows_that_wait_are_a_gap() -> None:
     assert isinstance(gap, Gap) and (gap.from_ms, gap.to_ms) == (T0 + 1, T0 + 5)
     assert frame == script.frame(fills(5, 6, 7))
     assert script.memory.wants is None
+
+
+def test_a_gap_reaches_to_where_the_present_connection_begins() -> None:
+    # What waits from the connection before says nothing of the time between the two.
+    script = opened(FILLS, 1)
+    script.again()
+    script.receive(fills(5, snapshot=True))
+    script.again()
+    script.receive(fills(9, snapshot=True))
+    gap, frame = script.fail("down")
+    assert gap == Gap(T0 + 1, T0 + 9, "down")
+    assert frame == script.frame(fills(5, 9))
+
+
+def test_an_answer_ahead_of_the_stream_leaves_to_it_what_it_will_bring() -> None:
+    script = Script(ORDERS)
+    script.confirmed()
+    script.receive([update(1, "open")])
+    script.again()
+    script.receive([update(3, "open")])
+    later = 3 + COARSE_MS + 1
+    outs = script.answer([historical(later, "open"), historical(3, "open"), historical(2, "open")])
+    assert list(outs) == [script.frame([update(2, "open"), update(3, "open")])]
+    assert script.receive([update(later, "open")])
+
+
+def test_what_waited_for_a_first_snapshot_that_never_came_is_left_to_the_next() -> None:
+    script = Script(FILLS)
+    script.confirmed()
+    script.receive(fills(3))
+    script.again()
+    first = fills(4, 5, snapshot=True)
+    assert list(script.receive(first)) == [script.frame(first)]
+
+
+def test_a_late_first_snapshot_that_misses_what_was_told_says_so() -> None:
+    script = Script(FILLS)
+    script.confirmed()
+    script.receive(fills(3))
+    script.overdue()
+    script.again()
+    gap, frame = script.receive(fills(8, 9, snapshot=True))
+    assert isinstance(gap, Gap) and (gap.from_ms, gap.to_ms) == (T0 + 3, T0 + 8)
+    assert frame == script.frame(fills(8, 9, snapshot=True))
 
 
 def test_fills_of_twaps_are_left_to_their_own_stream_unless_this_one_has_them() -> None:
