@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -171,15 +172,28 @@ class AnySequence(RuleBasedStateMachine):
     def opened(self) -> None:
         self.ledger.opened(self.now)
 
+    @rule(cut=st.booleans())
+    def closed(self, cut: bool) -> None:
+        wanted = set(self.ledger.wanted())
+        condemned = self.ledger.closed(self.now, cut=cut)
+        assert len(condemned) <= cut
+        assert set(self.ledger.wanted()) == wanted - set(condemned)
+        assert self.ledger.count(Standing.WANTED) == len(self.ledger)
+
     @rule(wanted=st.lists(some))
     def want(self, wanted: list[Subscription]) -> None:
         want(self.ledger, wanted, self.now)
         for subscription in wanted:
             assert self.ledger.standing(subscription) is not None
 
-    @rule(room=st.integers(-1, 12))
-    def send(self, room: int) -> None:
-        for method, subscription in self.ledger.to_send(self.now, room):
+    @rule(wanted=st.lists(some))
+    def clients_want(self, wanted: list[Subscription]) -> None:
+        self.ledger.add(wanted, self.now, trusted=False)
+        assert set(wanted) <= set(self.ledger.wanted())
+
+    @rule(room=st.integers(-1, 12), works=st.booleans())
+    def send(self, room: int, works: bool) -> None:
+        for method, subscription in self.ledger.to_send(self.now, room, works=works):
             expected = Standing.PENDING if method == "subscribe" else Standing.LEAVING
             assert self.ledger.standing(subscription) is expected
 
@@ -225,3 +239,61 @@ class AnySequence(RuleBasedStateMachine):
 
 
 TestAnySequence = AnySequence.TestCase
+
+
+class AgainstTraps(RuleBasedStateMachine):
+    """An upstream that cuts the connection for some: these alone are refused, the others are all let in."""
+
+    @initialize(
+        good=st.sets(st.integers(0, 30), min_size=1), bad=st.sets(st.integers(31, 34)), order=st.randoms()
+    )
+    def begin(self, good: set[int], bad: set[int], order: Random) -> None:
+        def of(number: int) -> Subscription:
+            return Subscription({"type": "bbo", "coin": str(number)})
+
+        self.good, self.bad = {of(number) for number in good}, {of(number) for number in bad}
+        self.refused: list[Subscription] = []
+        self.now = 0.0
+        self.heard = False
+        self.ledger = Ledger(LedgerLimits())
+        mixed = sorted(self.good | self.bad, key=repr)
+        order.shuffle(mixed)
+        self.ledger.add(mixed, 0.0, trusted=False)
+
+    @rule(room=st.integers(1, 40), lost=st.booleans())
+    def serve(self, room: int, lost: bool) -> None:
+        """Requests are carried out in order up to a trap; the answers may be lost with the connection."""
+        requests = self.ledger.to_send(self.now, room, works=self.heard)
+        answered: list[Subscription] = []
+        for _, asked in requests:
+            if asked in self.bad:
+                for one in () if lost else answered:
+                    self.ledger.answered("subscribe", one.wire(), self.now)
+                self.cut()
+                return
+            answered.append(asked)
+        for one in answered:
+            self.ledger.answered("subscribe", one.wire(), self.now)
+        self.heard = True
+
+    @rule()
+    def cut(self) -> None:
+        self.refused += self.ledger.closed(self.now, cut=True)
+        self.heard = False
+        self.now += 1.0
+
+    @invariant()
+    def no_innocent_is_refused(self) -> None:
+        if hasattr(self, "ledger"):
+            assert set(self.refused) <= self.bad
+            self.ledger.check()
+
+    def teardown(self) -> None:
+        if hasattr(self, "ledger"):
+            for _ in range(200):
+                self.serve(40, lost=True)
+            assert set(self.ledger.confirmed()) == self.good
+            assert sorted(map(repr, self.refused)) == sorted(map(repr, self.bad))
+
+
+TestAgainstTraps = AgainstTraps.TestCase
