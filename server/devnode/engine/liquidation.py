@@ -152,7 +152,7 @@ def _liquidate(ground: Ground, account: Account, short: Short, look: Look) -> No
 
 def _sell_all(ground: Ground, account: Account, held: Held, look: Look) -> None:
     now = ground.state.now
-    whole, parted = now < account.whole_until, False
+    whole, parted = 0 < account.whole_until - now < COOLDOWN_MS, False  # not in the block that began it
     for inst, holding in held:
         lots = abs(holding.lots)
         if not whole and lots * ground.state.marks[inst.asset] > CHUNK_ABOVE:

@@ -41,6 +41,20 @@ def test_of_a_large_position_a_fifth_is_sold_first_and_wholes_in_the_30_seconds_
     assert hand.szi(BOB) == 100_000  # all that the bids take, not a fifth
 
 
+def test_all_large_positions_of_a_block_are_sold_in_part() -> None:
+    hand = Hand(usd=100_000)
+    for asset, coin, sz in ((BTC, "BTC", "3"), (ETH, "ETH", "100")):
+        px = hand.engine.marks()[coin] // 10 ** (1 if coin == "BTC" else 2)
+        hand.act(BOB, "updateLeverage", asset=asset, isCross=False, leverage=20)
+        hand.sell(ANN, str(px), sz, asset)
+        hand.buy(BOB, str(px), sz, asset)
+        fallen = px * (961 if coin == "BTC" else 967) // 1000
+        hand.buy(CAT, str(fallen), sz, asset)
+        hand.engine.set_mark(coin, str(fallen), hand.now)
+    hand.advance(1)
+    assert (hand.szi(BOB), hand.szi(BOB, "ETH")) == (300_000 * 4 // 5, 1_000_000 * 4 // 5)
+
+
 def test_after_the_30_seconds_it_is_a_fifth_again() -> None:
     hand = Hand(usd=30_000)
     long(hand, "3")
