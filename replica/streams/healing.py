@@ -1,8 +1,9 @@
 """Which answers of `/info` have what a stream missed, and how their rows become the stream's own.
 
 Values stay the bytes of the answer; where a stream's row has fewer or other fields, it is put together from
-their slices. What no answer has, is not healed: a `liquidation` event (its `lid` is nowhere else), partial
-fills of orders as order updates.
+their slices. What no answer has, is not healed: a `liquidation` event (its `lid` is nowhere else; its fills
+tell that there was one, and then a gap is said), and an order update that tells nothing but a partial fill,
+if the upstream sends such: `historicalOrders` has a row per change of status.
 """
 
 from collections.abc import Iterable

@@ -175,6 +175,10 @@ class LogMemory:
             to_ms = whole_ms if missing.to_ms is None else missing.to_ms
             from_ms = self._since_ms if missing.from_ms is None else missing.from_ms
             outs.append(self._gap(from_ms, to_ms, missing.reason))
+        liquidated = self._liquidated(found)
+        if liquidated:
+            reason = "there was a liquidation: its fills could be had, its event could not"
+            outs.append(self._gap(liquidated[0], liquidated[-1], reason))
         outs += self._flush(found)
         return outs
 
@@ -278,6 +282,11 @@ class LogMemory:
             return ()
         self._tell(rows)
         return self._layout.write(rows, False)
+
+    def _liquidated(self, found: Sequence[Row]) -> list[int]:
+        """When fills among the events that were found say that this user was liquidated (ms)."""
+        said = b'"liquidatedUser":"%s"' % (self._subscription.user or "").encode()
+        return sorted(row.time for row in found if row.part == "fills" and said in row.raw)
 
     def _forget_waiting(self) -> None:
         self._waiting = []

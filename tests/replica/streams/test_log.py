@@ -502,6 +502,18 @@ def test_user_events_are_healed_from_all_that_has_them() -> None:
     ]
 
 
+def test_a_liquidation_whose_event_was_missed_is_a_gap() -> None:
+    script = Script(EVENTS)
+    script.confirmed()
+    script.receive({"fills": [fill(1)]})
+    script.again()
+    mine = fill(2, liquidation={"liquidatedUser": USER, "markPx": "1.0", "method": "market"})
+    other = fill(3, liquidation={"liquidatedUser": "0x" + "b0" * 20, "markPx": "1.0", "method": "market"})
+    gap, frame = script.answer([fill(1), mine, other], [], [], [], [])
+    assert isinstance(gap, Gap) and (gap.from_ms, gap.to_ms) == (T0 + 2, T0 + 2)
+    assert frame == script.frame({"fills": [mine, other]})
+
+
 @pytest.mark.parametrize(
     ("subscription", "name", "row", "asked"),
     [
