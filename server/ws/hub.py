@@ -167,9 +167,7 @@ class Hub:
         topic = self._topics.get(subscription)
         if topic is None:
             return
-        for member in tuple(topic.waiting):
-            # Data says yes as well as an acknowledgement does. It is the first: no snapshot before it.
-            self._acknowledge(member)
+        # Not to those who wait: they have it in their snapshot, when it is confirmed.
         self.counts.published += 1
         self.counts.sent += topic.publish(frame)
         self._trim(topic)

@@ -72,6 +72,8 @@ class FakeMirror:
         """The frame that was pushed; to nobody while it is not held."""
         text: bytes = orjson.dumps({"channel": subscription.type, "data": value})
         if subscription in self.held:
+            if subscription not in self.up:
+                self.confirm(subscription)  # always before the first frame
             kept = self.held[subscription]
             if subscription.type not in self.logs:
                 kept.clear()

@@ -44,13 +44,6 @@ def test_the_next_gets_acknowledgement_and_snapshot_at_once_and_one_subscription
     assert stage.mirror.held_in_all == 1
 
 
-def test_data_says_yes_as_well() -> None:
-    stage, ear = Stage(), Ear()
-    stage.subscribe(ear)
-    stage.mirror.push(MIDS, 1)
-    assert ear.heard == [acknowledgement(), frame("allMids", 1)]
-
-
 def test_a_reconnect_upstream_is_no_second_acknowledgement() -> None:
     stage, ear = Stage(), Ear()
     stage.subscribe(ear)
