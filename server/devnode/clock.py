@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+MOST_AHEAD_MS = 1_000
+
 
 class Clock:
     """The mutable state is how far it is ahead, where it stands while it is paused, and the last it told.
@@ -30,11 +32,17 @@ class Clock:
         return self._last_ms
 
     def next_ms(self) -> int:
-        """A moment that was not told yet, a millisecond later if need be."""
+        """A moment that was not told yet, a millisecond later if need be.
+
+        Asked more than once a millisecond it gets ahead of the clock that it follows, by `MOST_AHEAD_MS` at
+        most; then it tells a moment again, until the other has caught up.
+        """
         if self._held_ms is not None:
-            self.advance(1)
+            self._held_ms += 1
             return self.now_ms()
-        self._last_ms = max(self._last_ms + 1, self.now_ms())
+        bound = self._theirs() + self._ahead_ms + MOST_AHEAD_MS
+        if self.now_ms() < bound:
+            self._last_ms += 1
         return self._last_ms
 
     def pause(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from server.devnode.abilities import (
@@ -23,7 +24,9 @@ from server.devnode.faults import Faults
 from server.devnode.feeds import Feeds
 
 MOST_SNAPSHOTS = 100  # each is a copy of accounts and books and lists what happened: a MB, more with time
-MOST_BLOCKS = 100_000  # in one call: it is one stretch on the event loop, some 0.1 ms each
+MOST_BLOCKS = 100_000  # in one call, some 0.3 ms each
+TICK_BLOCKS = 3_600  # of `advance`: one that is longer makes blocks of several ticks
+LONGEST_BLOCK_MS = 3_600_000  # so that every hour is funded at a time of its own
 
 SEAL_BYTES = 8
 
@@ -68,27 +71,43 @@ class Controls:
 
     def step(self, blocks: int = 1, quietly: bool = False) -> None:
         """Make this many blocks now, paused or not; `time` moves along."""
-        self._make(blocks)
-        self._tell(quietly)
+        for _ in self.stepping(blocks, quietly):
+            pass
 
     def advance(self, seconds: float, quietly: bool = False) -> None:
-        """Move `time` forward, and make the blocks that fall due in it."""
+        """Move `time` forward, and make the blocks that fall due in it: one a tick for the length of
+        `TICK_BLOCKS`, as many longer ones where it is more."""
+        for _ in self.advancing(seconds, quietly):
+            pass
+
+    def stepping(self, blocks: int = 1, quietly: bool = False) -> Iterator[None]:
+        """`step` block by block, for who has something else to do in between."""
+        yield from self._make(blocks, 1, 0, least=1)
+        self._tell(quietly)
+
+    def advancing(self, seconds: float, quietly: bool = False) -> Iterator[None]:
+        """`advance` block by block."""
         if not 0 <= seconds * 1000 < math.inf:
             raise ValueError(f"{seconds} is no number of seconds")
-        blocks, left = divmod(self._left_ms + round(seconds * 1000), self._tick_ms)
-        self._make(blocks, least=0, waited_ms=self._left_ms)
-        self.clock.advance(left if blocks else left - self._left_ms)
+        waited = self._left_ms
+        ticks, left = divmod(waited + round(seconds * 1000), self._tick_ms)
+        length = min(-(-ticks // TICK_BLOCKS), max(1, LONGEST_BLOCK_MS // self._tick_ms)) or 1
+        yield from self._make(ticks, length, waited)
+        self.clock.advance(left if ticks else left - waited)
         self._left_ms = left
         self._tell(quietly)
 
-    def _make(self, blocks: int, least: int = 1, waited_ms: int = 0) -> None:
+    def _make(self, ticks: int, length: int, waited_ms: int, least: int = 0) -> Iterator[None]:
+        """Blocks of so many ticks each, the last one of those that are left."""
+        blocks = -(-ticks // length)
         if not least <= blocks <= MOST_BLOCKS:
             raise ValueError(f"{blocks} blocks at once, from {least} to {MOST_BLOCKS} can be made")
-        for _ in range(blocks):
+        for block in range(blocks):
             # Each at its own time: what a block is dated can't be taken back.
-            self.clock.advance(self._tick_ms - waited_ms)
+            self.clock.advance(min(length, ticks - block * length) * self._tick_ms - waited_ms)
             waited_ms = 0
             self.source.tick()
+            yield
 
     # -- the truth -------------------------------------------------------------------------------------
 

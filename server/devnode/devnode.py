@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ VERBS = (
 """What is done to the sockets themselves, also over HTTP."""
 
 REASON_BYTES = 123  # of a control frame's 125, two are the code: RFC 6455, 5.5
+_STRETCH = 5  # blocks, some 0.3 ms each
 
 
 class Devnode(Controls):
@@ -240,7 +242,11 @@ class Devnode(Controls):
         return len(connections)
 
     def _dev(self) -> Dev:
-        verbs = [getattr(self, name) for name in (*controls.VERBS, *VERBS)]
+        long = {
+            "step": _unhurried(self.step, self.stepping),
+            "advance": _unhurried(self.advance, self.advancing),
+        }
+        verbs = [long.get(name) or getattr(self, name) for name in (*controls.VERBS, *VERBS)]
         verbs += [getattr(self.faults, name) for name in faults.VERBS]
         looks: dict[str, Callable[[], object]] = {
             "status": self.status,
@@ -263,3 +269,15 @@ class Devnode(Controls):
             await asyncio.sleep(due - loop.time())
             if not self.clock.paused:
                 self.source.tick()
+
+
+def _unhurried(control: Callable[..., None], blocks: Callable[..., Iterator[None]]) -> Callable[..., Any]:
+    """A control that makes blocks, in stretches of a few: others are answered in between."""
+
+    @functools.wraps(control)
+    async def unhurried(**fields: Any) -> None:
+        for number, _ in enumerate(blocks(**fields)):
+            if number % _STRETCH == _STRETCH - 1:
+                await asyncio.sleep(0)
+
+    return unhurried

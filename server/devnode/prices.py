@@ -18,7 +18,9 @@ def legal(ticks: int, decimals: int) -> int:
 
 def step_at(ticks: int, decimals: int) -> int:
     """The distance to the next legal price above."""
-    return int(min(10 ** max(0, len(str(ticks)) - 5), 10**decimals))
+    if ticks < 100_000:  # five figures at most: mostly so, and asked for every market at every block
+        return 1
+    return min(int(10 ** (len(str(ticks)) - 5)), int(10**decimals))
 
 
 def price_text(ticks: int, decimals: int) -> str:

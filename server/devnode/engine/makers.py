@@ -25,7 +25,6 @@ from server.devnode.engine.state import HOUSE, PLAIN, START, Drift, Ground, Move
 from server.devnode.prices import MAX_DRIFT, legal, step_at
 
 STEP_MS = 3_000  # "approximately every 3 seconds": official docs, robust price indices
-MAX_STEPS = 1_200  # at once, when time was advanced by more than an hour
 _PULL = 0.002  # share of the drift given back at every step
 _COMMON = 0.6  # share of a step that all markets make together
 _OWN = math.sqrt(1 - _COMMON**2)
@@ -110,16 +109,17 @@ def walk(ground: Ground, makers: Makers) -> None:
     state.oracle_ms += due * makers.step_ms
     if not makers.walk:
         return
-    gauss = state.random.gauss
-    steps = [gauss(0.0, 1.0) for _ in range(min(due, MAX_STEPS))]
+    # What so many steps come to is one draw, too: each gives back its share of what those before it made.
+    gauss, kept = state.random.gauss, (1 - _PULL) ** due
+    size = math.sqrt((1 - kept**2) / (1 - (1 - _PULL) ** 2))
+    common = gauss(0.0, 1.0)
     oracles, marks = [], []
     for asset, inst in ground.instruments.items():
         drift = state.drifts.get(asset)
         if drift is None:
             drift = state.drifts[asset] = Drift(state.oracles[asset])
-        for common in steps:
-            move = inst.market.volatility * (_COMMON * common + _OWN * gauss(0.0, 1.0))
-            drift.drift = min(MAX_DRIFT, max(-MAX_DRIFT, drift.drift * (1 - _PULL) + move))
+        move = inst.market.volatility * size * (_COMMON * common + _OWN * gauss(0.0, 1.0))
+        drift.drift = min(MAX_DRIFT, max(-MAX_DRIFT, drift.drift * kept + move))
         oracle = legal(round(drift.anchor * math.exp(drift.drift)), inst.px_decimals)
         mark = legal(oracle * drift.mark // drift.oracle, inst.px_decimals)
         moved = (asset, oracle)

@@ -204,8 +204,7 @@ class Channels:
         return f'"data":{text[:-1]},"fast":true}}' if fast else f'"data":{text}'
 
     def _bbo(self, one: Subscription) -> str:
-        book = self._truth.engine.book(one.coin, depth=1)
-        assert book is not None, "coins are checked when they are subscribed to"
+        book = self._truth.book(one.coin, depth=1)
         best = [side[0] if side else None for side in book["levels"]]
         last = self._last.get(one)
         text = orjson.dumps(best).decode()

@@ -42,7 +42,7 @@ def book_text(truth: Truth, coin: str, sig_figs: int | None, mantissa: int | Non
     return truth.once(
         "",
         ("book", coin, sig_figs, mantissa, depth),
-        lambda: orjson.dumps(truth.engine.book(coin, sig_figs, mantissa, depth)).decode(),
+        lambda: orjson.dumps(truth.book(coin, sig_figs, mantissa, depth)).decode(),
     )
 
 

@@ -109,8 +109,12 @@ class Exchange(Truth):
         return max(self._clock_ms(), self.engine.now)
 
     def later(self) -> int:
-        """The time of a block of its own: no two truths have the same."""
-        return max(self._next_ms(), self.engine.now)
+        """The time of a block in which something changes: no reader was told of another truth at it.
+
+        What comes in one millisecond with nobody reading in between is in one block, as on the exchange.
+        """
+        now = self.now()
+        return now if now > self._told_ms else max(self._next_ms(), self.engine.now)
 
     # -- what changes it -------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ class Truth:
 
     def __init__(self, markets: Markets) -> None:
         self.markets = markets
-        self._last_ms = 0
+        self._told_ms = 0
         self._addresses: tuple[str, ...] = ()
         self._old_trades: Mapping[str, int] = {}
         # Everything rendered since it last changed, by account; market data under "".
@@ -72,6 +72,15 @@ class Truth:
         coins = sorted(coin for coin, inst in self.coins.items() if inst.dex == dex)
         return "{" + ",".join(f'"{coin}":"{self.engine.mid(coin)}"' for coin in coins) + "}"
 
+    def book(
+        self, coin: str, sig_figs: int | None = None, mantissa: int | None = None, depth: int = 20
+    ) -> dict[str, Any]:
+        """`l2Book` of a coin that there is."""
+        row = self.engine.book(coin, sig_figs, mantissa, depth)
+        assert row is not None, f"no market {coin}"
+        row["time"] = self.stamp(row["time"])
+        return row
+
     def once(self, user: str, key: object, make: Callable[[], str]) -> str:
         """Render once per change. What depends on no account is kept under ""."""
         kept = self._memo.setdefault(user, {})
@@ -86,6 +95,6 @@ class Truth:
         return [self.engine.wire.trade(trade) for trade in reversed(trades[-limit:])]
 
     def stamp(self, now_ms: int) -> int:
-        """`time` of a rendering: the clock, held where the clock was set back."""
-        self._last_ms = max(self._last_ms, now_ms)
-        return self._last_ms
+        """`time` of what a reader is told: the clock, held where it was set back."""
+        self._told_ms = max(self._told_ms, now_ms)
+        return self._told_ms

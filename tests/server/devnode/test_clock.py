@@ -71,3 +71,24 @@ def test_it_never_goes_back(acts: list[tuple[str, int]]) -> None:
             assert clock.now_ms() == before + amount
         assert clock.now_ms() >= before
         before = clock.now_ms()
+
+
+def test_it_gets_a_second_ahead_of_the_other_clock_and_no_further() -> None:
+    wall = Wall(1000.0)
+    clock = Clock(wall)
+    told = [clock.next_ms() for _ in range(5_000)]
+    assert told[:1_000] == list(range(1_000_001, 1_001_001)) and set(told[1_000:]) == {1_001_000}
+    wall.seconds = 1000.75
+    assert (clock.now_ms(), clock.next_ms()) == (1_001_000, 1_001_001)
+    wall.seconds = 1002.0
+    assert clock.now_ms() == 1_002_000
+
+
+def test_while_it_stands_every_moment_is_new_and_none_is_kept_afterwards() -> None:
+    wall = Wall(1000.0)
+    clock = Clock(wall)
+    clock.pause()
+    assert [clock.next_ms() for _ in range(3_000)][-1] == 1_003_000
+    wall.seconds = 1010.0
+    clock.resume()
+    assert clock.now_ms() == 1_010_000

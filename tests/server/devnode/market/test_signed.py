@@ -146,3 +146,31 @@ async def test_the_requests_of_an_address_are_counted(devnode: Start) -> None:
     await bot.send(NOOP)
     limit = await bot.ask("userRateLimit")
     assert limit == {"cumVlm": "0.0", "nRequestsUsed": 6, "nRequestsCap": 10000, "nRequestsSurplus": 0}
+
+
+async def test_orders_share_a_millisecond_until_somebody_is_told_of_it(devnode: Start) -> None:
+    node = await devnode(paused=True, time_ms=1_700_000_000_000)
+    bot = Trader(node)
+    told = [(await bot.ask("clearinghouseState"))["time"]]
+    for number in range(4):
+        await bot.buy("90000", "0.01")
+        await bot.buy("90001", "0.01")
+        one, other = (order["timestamp"] for order in (await bot.ask("openOrders"))[:2])
+        assert one == other > told[-1]
+        kind = ("l2Book", "clearinghouseState")[number % 2]
+        told.append((await bot.ask(kind, coin="BTC"))["time"])
+    assert told == sorted(set(told))
+
+
+async def test_time_does_not_go_back_with_a_revert(devnode: Start) -> None:
+    node = await devnode(paused=True, time_ms=1_700_000_000_000)
+    bot = Trader(node)
+    number, told = node.snapshot(), list[int]()
+    for _ in range(3):
+        for kind in ("clearinghouseState", "l2Book", "exchangeStatus"):
+            told.append((await bot.ask(kind, coin="BTC"))["time"])
+        await bot.buy("98000", "0.01", tif="Ioc")
+        node.step(3)
+        told.append((await bot.ask("l2Book", coin="BTC"))["time"])
+        node.revert(number)
+    assert told == sorted(told)
