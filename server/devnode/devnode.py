@@ -96,6 +96,7 @@ class Devnode(Controls):
                 chain=chain,
                 faucet_usd=faucet_usd,
                 impersonation=impersonation,
+                free_actions=limits.actions_per_account,
             )
         wrong = Faults()
         script: Script = States(source, self.now_ms, push_s)

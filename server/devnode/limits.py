@@ -36,6 +36,9 @@ class Limits:
     connections: int | None = 10
     connections_per_minute: int | None = 30
     weight_per_minute: int | None = 1200
+    # Of an account, beside one for each USDC it has traded; the exchange's is 10,000. Off: a bot that is
+    # developed here asks more often than it trades.
+    actions_per_account: int | None = None
 
     @classmethod
     def off(cls) -> Limits:
@@ -46,6 +49,7 @@ class Limits:
             connections=None,
             connections_per_minute=None,
             weight_per_minute=None,
+            actions_per_account=None,
         )
 
 

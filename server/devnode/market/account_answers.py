@@ -143,7 +143,7 @@ def _pre_transfer_check(truth: Truth, request: InfoRequest, now_ms: int) -> Answ
         "fee": "0.0",
         "isSanctioned": False,
         "userExists": user in accounts,
-        "userHasSentTx": truth.signed.requests[user] > 0,
+        "userHasSentTx": truth.signed.allowance.used[user] > 0,
     }
     return ok(orjson.dumps(said))
 

@@ -17,18 +17,17 @@ from server.devnode.market.tape import DAY_MS
 from server.devnode.market.truth import Truth
 from server.devnode.markets import MAIN_DEX
 
-FREE_REQUESTS = 10_000  # of an address, before it has traded anything
 FEE_DAYS = 15
 PERIODS = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS, "allTime": None}
 
 
 def rate_limit(truth: Truth, user: str) -> dict[str, Any]:
-    """`userRateLimit`. The limit is told and not enforced."""
+    """`userRateLimit`."""
     volume = truth.engine.volume(user)
     return {
         "cumVlm": usd(volume),
-        "nRequestsUsed": truth.signed.requests[user],
-        "nRequestsCap": FREE_REQUESTS + volume // 1_000_000,
+        "nRequestsUsed": truth.signed.allowance.used[user],
+        "nRequestsCap": truth.signed.allowance.cap(volume),
         "nRequestsSurplus": 0,
     }
 

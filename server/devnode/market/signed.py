@@ -7,12 +7,12 @@ as well. Only somebody known can be found that way: a stranger is always one of 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
 from server.devnode.engine import Engine
+from server.devnode.market.allowance import Allowance
 from server.signing import InvalidNonce, Malformed, Nonces, SigningError, inner_nonce, is_user_signed, recover
 
 EXPIRED = "Action already expired"
@@ -32,18 +32,20 @@ def error(text: str) -> dict[str, Any]:
 
 
 class Signed:
-    """The mutable state is the nonces, and how many requests each account has sent.
+    """The mutable state is the nonces, and how many actions each account has sent.
 
     Times are given in ms. `wall_ms` is the clock that clients live by, which `/dev/advance` does not move:
     a nonce is fresh by either of the two.
     """
 
-    def __init__(self, *, chain: str, has_faucet: bool, wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, *, chain: str, has_faucet: bool, wall_ms: Callable[[], int], free_actions: int | None = None
+    ) -> None:
         if chain not in CHAINS:
             raise ValueError(f"chain is testnet or mainnet, not {chain[:40]!r}")
         self.chain = chain
         self.has_faucet = has_faucet
-        self.requests: Counter[str] = Counter()
+        self.allowance = Allowance(free_actions)
         self.actors: tuple[str, ...] = ()  # the accounts of the last action
         self._wall_ms = wall_ms
         self._nonces = Nonces()
@@ -68,6 +70,7 @@ class Signed:
                 return error(str(refusal))
             expires = request.get("expiresAfter")
             if expires is not None and not is_user_signed(action) and expires < now_ms:
+                self.allowance.expired(engine.ground.state.agents.get(signer, signer), action)
                 return error(EXPIRED)
         vault = request.get("vaultAddress")
         if vault is not None and not vault.startswith("0x"):
@@ -80,15 +83,19 @@ class Signed:
         """Let the engine act for a signer who is proved, or impersonated."""
         account = engine.ground.state.agents.get(signer, signer)
         self.actors = (account, vault.lower()) if vault else (account,)
-        self.requests[self.actors[-1]] += _items(action)
+        user = self.actors[-1]
+        refusal = self.allowance.take(user, action, engine.volume(user), now_ms)
+        if refusal is not None:
+            return error(refusal)
         return engine.apply(action, signer=signer, vault_address=vault, nonce=nonce, now_ms=now_ms)
 
     def snapshot(self) -> object:
-        return deepcopy(self._nonces), Counter(self.requests)
+        return deepcopy(self._nonces), self.allowance.snapshot()
 
     def revert(self, snapshot: Any) -> None:
-        nonces, requests = snapshot
-        self._nonces, self.requests = deepcopy(nonces), Counter(requests)
+        nonces, allowance = snapshot
+        self._nonces = deepcopy(nonces)
+        self.allowance.revert(allowance)
 
     def _signer(self, engine: Engine, request: Mapping[str, Any]) -> str:
         action, own = request["action"], self.chain == "mainnet"
@@ -111,9 +118,3 @@ class Signed:
                 self._nonces.use(signer, nonce, self._wall_ms())
             except InvalidNonce:
                 raise refusal from None
-
-
-def _items(action: Mapping[str, Any]) -> int:
-    """What an action counts for its address."""
-    lists = (action.get(name) for name in ("orders", "cancels", "modifies"))
-    return max([1, *(len(rows) for rows in lists if isinstance(rows, list))])

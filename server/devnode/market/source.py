@@ -82,6 +82,7 @@ class Exchange(Truth):
         chain: str = "testnet",
         faucet_usd: float = 10_000,
         impersonation: bool = False,
+        free_actions: int | None = None,
     ) -> None:
         super().__init__(Markets())
         self.heard: Callable[[Sequence[Event]], None] = lambda _: None
@@ -90,6 +91,7 @@ class Exchange(Truth):
         self._makers = Makers(step_ms=step_ms, walk=walk)
         self._faucet = round(faucet_usd * MICRO)
         self._wall_ms = wall_ms
+        self._free_actions = free_actions
         self.chain, self.faucet_usd, self.impersonation = chain, faucet_usd, impersonation
         self._began_ms = 0
         self.reset(seed)
@@ -203,7 +205,12 @@ class Exchange(Truth):
         self._addresses = seed_accounts(self.engine, self._count, self.seed, self.markets)
         self.engine.advance(began_ms)  # the first look at so many accounts takes its time: not while serving
         self.engine.journal.clear()
-        self.signed = Signed(chain=self.chain, has_faucet=self._faucet > 0, wall_ms=self._wall_ms)
+        self.signed = Signed(
+            chain=self.chain,
+            has_faucet=self._faucet > 0,
+            wall_ms=self._wall_ms,
+            free_actions=self._free_actions,
+        )
         self.ticks = 0
         self.tape = Tape(self.engine.listing, began_ms)
         self.tape.absorb(self.engine.events, past=True)
