@@ -1,28 +1,29 @@
 """A devnode, our server in front of it, somebody who acts there, and what really happened.
 
-The devnode stands still and some hours back: nothing happens but what `Actor` does, and an hour can pass
-without getting ahead of anybody's clock. The truth is what it answers on `/info`, which no test shares with
-the frames it is compared with.
+The devnode's time stands still: nothing happens there but what an `Actor` does. The truth is what it answers
+on `/info`, which has next to nothing in common with the frames that are compared with it.
 """
 
 import asyncio
 import contextlib
+import http.client
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from server.devnode import Limits
 from server.devnode.background import running as devnode
 from server.devnode.client import DevnodeClient
 from tests.processes import running
 
-TARGETS = ("devnode",)  # and "hl-replica", when it has a websocket
+TARGETS = ("devnode", "hl-replica")
 DEADLINE_S = 20.0
-HOUR_MS = 3_600_000
-TICK_S = 30.0  # of the devnode's time: a block, and a slice of a TWAP
+AHEAD_MS = 30_000  # is where the devnode's clock begins: our own does not overtake it while it stands
+TICK_S = 15.0  # a block, in the devnode's time; every other one has a slice of a TWAP
 BTC, ETH = 0, 1
 
 # Faults are to be noticed, and mended, within a test's patience. The upstream's time stands still.
@@ -53,7 +54,7 @@ class Scene:
 @contextlib.asynccontextmanager
 async def staged(target: str, **options: Any) -> AsyncIterator[Scene]:
     """The devnode itself, or a server process of ours in front of it. `options` are those of `Devnode`."""
-    begin = (int(time.time() * 1000) // HOUR_MS - 3) * HOUR_MS + 57 * 60_000
+    begin = int(time.time() * 1000) + AHEAD_MS
     world = {"accounts": 2, "seed": 3, "limits": Limits.off(), "impersonation": True, "paused": True}
     with devnode(**world, time_ms=begin, tick_s=TICK_S, **options) as node:
         if target == "devnode":
@@ -123,8 +124,8 @@ class Actor:
         self.node.fund(self.user, 5)
 
     def until_settled(self) -> None:
-        """Let time pass over the full hour and the funding that comes with it."""
-        self.node.advance(4 * 60)
+        """Let an hour pass, and the funding come that is due in it."""
+        self.node.advance(3600)
 
 
 # -- what is true ----------------------------------------------------------------------------------------
@@ -134,16 +135,21 @@ class Truth:
     """What the devnode says happened, oldest first, in the form of the frames."""
 
     def __init__(self, node: DevnodeClient, user: str, coin: str = "BTC") -> None:
+        self.user = user
         self._node = node
-        self._user = user
         self._coin = coin
 
     def of(self, kind: str) -> Any:
         """The rows of a subscription type; of `userEvents` a list for each key."""
         return getattr(self, "_" + kind)()
 
+    def candles(self) -> list[Any]:
+        """Those of a minute."""
+        request = {"coin": self._coin, "interval": "1m", "startTime": 0, "endTime": 2**52}
+        return list(self._node.info("candleSnapshot", req=request))
+
     def _info(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
-        return list(self._node.info(kind, user=self._user, **fields))
+        return list(self._node.info(kind, user=self.user, **fields))
 
     def _userFills(self) -> list[Any]:
         # Slices of a TWAP have a stream of their own.
@@ -250,4 +256,47 @@ def told(name: str, expected: Any, heard: Any) -> str:
         return f"{name}: as it should be"
     missing = [row[:160] for row in wanted if row not in found]
     twice = sorted({row[:160] for row in found if found.count(row) > wanted.count(row)})
+    if not missing and not twice:
+        place = next(i for i, (one, other) in enumerate(zip(wanted, found, strict=True)) if one != other)
+        return f"{name}: from {place} on in another order: {found[place:]}, not {wanted[place:]}"
     return f"{name}: {len(found)} of {len(wanted)}, missing {missing}, too much {twice}"
+
+
+# -- outages -----------------------------------------------------------------------------------------------
+
+OUTAGES = ("cut", "mute", "down")
+
+
+@contextlib.contextmanager
+def outage(scene: Scene, how: str) -> Iterator[None]:
+    """The exchange can't be heard, and our server has noticed before it can again.
+
+    "cut": no websockets, requests are answered; "mute": connections stand and nothing comes over them, not
+    even pongs; "down": nobody listens at its port.
+    """
+    node = scene.node
+    if how == "cut":
+        node.faults.answer(503, path="/ws")
+        node.drop_sockets()
+        until(lambda: stats(node)["refused_connections"], "another attempt to connect")
+    elif how == "mute":
+        opened = stats(node)["connections"] + ready(scene)["feed"]["sockets"]
+        node.faults.go_mute()
+        until(lambda: stats(node)["connections"] >= opened, "a new connection in place of each")
+    else:
+        node.refuse_connections()
+        node.abort()
+    yield
+    node.faults.heal()
+    node.call("accept_connections")
+
+
+def stats(node: DevnodeClient) -> dict[str, Any]:
+    return dict(node.status()["stats"])
+
+
+def ready(scene: Scene) -> dict[str, Any]:
+    """What our server says of itself."""
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(scene.url).netloc)) as connection:
+        connection.request("GET", "/ready")
+        return dict(json.loads(connection.getresponse().read()))

@@ -9,7 +9,17 @@ import pytest
 from ccxt.pro.hyperliquid import hyperliquid
 
 from tests.server.signing.sdk import wallet
-from tests.sockets.scene import TARGETS, Actor, Scene, Truth, comes_true, rows_of, staged, told
+from tests.sockets.scene import (
+    TARGETS,
+    Actor,
+    Scene,
+    Truth,
+    comes_true,
+    outage,
+    rows_of,
+    staged,
+    told,
+)
 
 KEY = wallet(12)
 USER = KEY.address.lower()
@@ -202,3 +212,28 @@ async def test_it_hears_of_a_liquidation(target: str) -> None:
             node.step(2)
             rows = [row for row in Truth(node, USER).of("userFills") if "liquidation" in row]
             assert rows and [row["info"] for row in await liquidations] == rows
+
+
+async def test_outages_of_the_exchange_cost_it_no_event() -> None:
+    async with staged("hl-replica", chain="mainnet") as scene, connected(scene) as client:
+        node, actor = scene.node, Actor(scene.node, USER)
+        before = Truth(node, USER).of("orderUpdates")
+        watches = (
+            lambda: client.watch_trades(PERP),
+            lambda: client.watch_my_trades(),
+            lambda: client.watch_orders(),
+            lambda: client.watch_positions(),
+        )
+        async with asyncio.timeout(60), watching(*watches):
+            await comes_true(lambda: len(kinds(client)) == len(watches), "what it watches")
+            actor.round()
+            connection = client.clients[scene.ws_url].connection
+            for how in ("cut", "down"):
+                actor.look()
+                with outage(scene, how):
+                    actor.round()
+                    node.advance(15)
+                await all_of_it(scene, client, before)
+            actor.rest()  # whatever comes twice has come before it
+            await all_of_it(scene, client, before)
+            assert client.clients[scene.ws_url].connection is connection
