@@ -65,8 +65,7 @@ class Engine(Reads):
     """A local exchange.
 
     `faucet` is the micro-USD that an unknown signer is born with when it first acts; 0 refuses it, as the
-    exchange does. `check_nonce(signer, nonce, now_ms)` may return the text of a refusal. A journal that
-    is not kept saves the memory of a devnode that runs for days, and `replay` of it is not to be had.
+    exchange does. Nonces are the affair of who verifies signatures: here they are only kept in the journal.
     """
 
     def __init__(
@@ -76,16 +75,12 @@ class Engine(Reads):
         markets: Markets | None = None,
         makers: Makers = Makers(),  # noqa: B008 - frozen, and the default is part of the interface
         faucet: int = 0,
-        check_nonce: Callable[[str, int, int], str | None] | None = None,
-        keep_journal: bool = True,
     ) -> None:
         self.listing = Listing(markets or Markets())
         self.ground = Ground(self.listing, seed)
         super().__init__(self.ground, makers)
         self.journal: list[Call] = []
-        self._keep = keep_journal
         self._faucet = faucet
-        self._check_nonce = check_nonce
         self._look: Callable[[int], None] = lambda asset: visit(self.ground, makers, asset)
         self._handlers: Mapping[str, Handler] = {
             "order": lambda g, account, action: order_actions.order(g, account, action, self._look),
@@ -158,19 +153,15 @@ class Engine(Reads):
         self._tick(now_ms)
         self.ground.begin()
         try:
-            return {"status": "ok", "response": self._apply(action, signer, vault_address, nonce)}
+            return {"status": "ok", "response": self._apply(action, signer, vault_address)}
         except Refused as refused:
             return {"status": "err", "response": str(refused)}
         finally:
             self.ground.end()
 
-    def _apply(
-        self, action: Mapping[str, Any], signer: str, vault_address: str | None, nonce: int
-    ) -> Response:
+    def _apply(self, action: Mapping[str, Any], signer: str, vault_address: str | None) -> Response:
         kind = action["type"]
         account = self._principal(signer.lower(), kind)
-        if self._check_nonce is not None and (text := self._check_nonce(signer, nonce, self.now)):
-            raise Refused(text)
         if vault_address is not None and kind not in USER_SIGNED:
             vault = vault_address.lower()
             if vault not in account.subs:
@@ -248,8 +239,7 @@ class Engine(Reads):
         requote(self.ground, self._makers)
 
     def _note(self, name: str, *arguments: Any) -> None:
-        if self._keep:
-            self.journal.append((name, arguments))
+        self.journal.append((name, arguments))
 
     def _tick(self, now_ms: int | None) -> None:
         state = self.ground.state

@@ -151,10 +151,3 @@ def test_time_never_goes_back() -> None:
     engine.advance(NOW)
     engine.advance(NOW - 5)
     assert engine.now == NOW
-
-
-def test_nonces_are_somebody_else_s() -> None:
-    engine = Engine(check_nonce=lambda signer, nonce, now: f"Invalid nonce: duplicate nonce {nonce}")
-    engine.credit(ANN, USD, NOW)
-    answer = engine.apply({"type": "noop"}, signer=ANN, nonce=7, now_ms=NOW)
-    assert answer == {"status": "err", "response": "Invalid nonce: duplicate nonce 7"}
