@@ -326,7 +326,9 @@ class Mirror:
         self._upstream.release(subscription)
 
     def _drop(self, subscription: Subscription) -> None:
-        stream = self._streams.pop(subscription)
+        stream = self._streams.pop(subscription, None)
+        if stream is None:
+            return  # refused in words and by an event, too
         for under_way in (stream.healing, stream.lingering, stream.overdue):
             _stop(under_way)
 

@@ -44,8 +44,10 @@ class Upstream:
         self.fed: set[Subscription] = set()
         self.asked: list[dict[str, Any]] = []
         self.answer: Callable[[dict[str, Any]], Answer] = lambda body: said([])
+        self.on_hold: Callable[[], None] = lambda: None
 
     def hold(self, subscription: Subscription) -> str | None:
+        self.on_hold()
         if self.refusal is None:
             self.held.append(subscription)
         return self.refusal
@@ -179,6 +181,15 @@ async def test_the_words_of_a_refusal_come_back_and_nothing_is_held() -> None:
         assert one.ear.since() == []
         one.upstream.refusal = None
         assert one.mirror.hold(FILLS) is None
+
+
+async def test_a_refusal_that_is_said_twice_is_one() -> None:
+    async with site() as one:
+        one.upstream.refusal = "Invalid subscription {}"
+        one.upstream.on_hold = lambda: one.mirror.apply(Refused(FILLS, "Invalid subscription {}"), 0.0)
+        assert one.mirror.hold(FILLS) == "Invalid subscription {}"
+        assert not one.mirror.confirmed(FILLS)
+        one.mirror.release(FILLS)
 
 
 async def test_a_later_refusal_is_told_and_ends_it() -> None:
