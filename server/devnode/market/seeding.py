@@ -9,11 +9,12 @@ from server.devnode import accounts
 from server.devnode.clearinghouse import Core, Position
 from server.devnode.engine import Engine
 from server.devnode.engine.account import Account, Leverage, Order
-from server.devnode.engine.events import LedgerUpdate, Terms
+from server.devnode.engine.events import Funding, LedgerUpdate, Terms
+from server.devnode.engine.funding import UNIT
 from server.devnode.engine.listing import USDC
 from server.devnode.engine.settings_actions import move_margin, set_leverage
 from server.devnode.engine.settlement import PERP_FEES, RATE_UNIT, settle
-from server.devnode.engine.state import HOUSE, Ground
+from server.devnode.engine.state import CLEARING, HOUSE, Ground
 from server.devnode.engine.transfers import deposit, deposit_spot, mint
 from server.devnode.engine.units import CENT, exact, floored, truncated, usd
 from server.devnode.markets import Markets
@@ -37,9 +38,11 @@ def _book_in(engine: Engine, drawn: accounts.Account) -> None:
         if not core.positions and core.cross_raw <= 0:
             continue
         fills = [_fill(engine, position) for position in core.positions]
-        # What must come in so that, after the trades and their fees, the drawn cash is left.
+        # What must come in so that, after the trades, their fees and fundings, the drawn cash is left.
         need = core.cross_raw + sum(
-            px * position.lots + truncated(abs(position.lots) * px, PERP_FEES[True], RATE_UNIT)
+            px * position.lots
+            + truncated(abs(position.lots) * px, PERP_FEES[True], RATE_UNIT)
+            + _funding(engine, position)[0]
             for position, px in fills
         )
         need += sum(position.raw_usd or 0 for position in core.positions)
@@ -63,6 +66,31 @@ def _fill(engine: Engine, position: Position) -> tuple[Position, int]:
     """The position, and the legal price nearest to the entry that was drawn for it."""
     inst = engine.listing.by_coin[position.asset.name]
     return position, legal(position.entry_ntl // position.lots, inst.px_decimals)
+
+
+def _funding(engine: Engine, position: Position) -> tuple[int, int]:
+    """What was drawn to be paid since it was opened, as one funding: micro-USD, and the rate."""
+    asset = engine.listing.by_coin[position.asset.name].asset
+    ntl = position.lots * engine.ground.state.oracles[asset]
+    rate = truncated(position.funding.since_open if ntl > 0 else -position.funding.since_open, UNIT, abs(ntl))
+    return truncated(ntl, rate, UNIT), rate
+
+
+def _fund(engine: Engine, account: Account, position: Position) -> None:
+    ground, (paid, rate) = engine.ground, _funding(engine, position)
+    inst = engine.listing.by_coin[position.asset.name]
+    pool, asset = account.pool(inst.dex), inst.asset
+    holding = pool.holdings[asset]
+    if holding.raw is None:
+        pool.cash -= paid
+    else:
+        holding.raw -= paid
+    pool.all_time[asset] = pool.all_time.get(asset, 0) + paid
+    holding.since_open += paid
+    holding.since_change += paid
+    ground.pool(CLEARING, inst.dex).cash += paid
+    event = Funding(ground.state.now, account.address, asset, inst.coin, -paid, holding.lots, rate)
+    ground.history.add_fundings(account.address, [event])
 
 
 def _trade(engine: Engine, account: Account, position: Position, px: int) -> None:
@@ -90,6 +118,7 @@ def _trade(engine: Engine, account: Account, position: Position, px: int) -> Non
     settle(ground, inst, account, mine, house, Order(theirs, lots), lots)
     ground.tell(mine, 0, "filled")
     ground.book(inst.asset).last = 0  # not a price of today
+    _fund(engine, account, position)
     if position.raw_usd is not None:
         holding = account.pool(inst.dex).holdings[inst.asset]
         assert holding.raw is not None
