@@ -70,6 +70,7 @@ class CandleMemory:
         self._fresh = False
         self._returning = False
         self._waiting: dict[int, tuple[_Version, bytes]] = {}
+        self._whole_ms = 0  # the candle with which the present connection began
         self._source: Candles | None = None
         self._wants: Backfill | None = None
 
@@ -79,6 +80,7 @@ class CandleMemory:
 
     def confirmed(self, now: Now) -> Sequence[Out]:
         self._returning = self._frame is not None
+        self._whole_ms = 0
         return ()
 
     def lost(self) -> None:
@@ -92,6 +94,7 @@ class CandleMemory:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             self._tally.unreadable += 1
             return (frame,)
+        self._whole_ms = self._whole_ms or version[0]
         if version < self._shown:
             self._tally.repeated += 1
             return ()
@@ -102,7 +105,7 @@ class CandleMemory:
                 self._waiting[version[0]] = (version, frame)
             if len(self._waiting) > MOST_WAITING:
                 self._wants = None
-                gap = Gap(self._shown[0], min(self._waiting), "too long before the candles could be had")
+                gap = Gap(self._shown[0], self._whole_ms, "too long before the candles could be had")
                 self._tally.gaps += 1
                 return (gap, *self._flush({}))
             if self._wants is None:
@@ -127,7 +130,7 @@ class CandleMemory:
         outs: list[Out] = []
         missing = backfill.missing
         if missing is not None:
-            to_ms = min(self._waiting) if missing.to_ms is None else missing.to_ms
+            to_ms = self._whole_ms if missing.to_ms is None else missing.to_ms
             outs.append(Gap(self._shown[0], to_ms, missing.reason))
             self._tally.gaps += 1
         found = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replica.streams.candle import CandleMemory
+from replica.streams.candle import MOST_WAITING, CandleMemory
 from replica.streams.delta import DeltaMemory, unpack
 from replica.streams.make import memory_of
 from replica.streams.memory import Gap, Memory, Now, Tally
@@ -215,6 +215,34 @@ def test_candles_wait_over_another_loss() -> None:
     memory.confirmed(NOW)
     put(memory, "candle", candle(3, 1))
     assert answered(memory, candle(1, 6), candle(2, 7)) == shown(candle(1, 6), candle(2, 7), candle(3, 1))
+
+
+def test_a_gap_of_candles_reaches_to_where_the_present_connection_begins() -> None:
+    memory = candles()
+    put(memory, "candle", candle(1, 5))
+    for minute in (2, 6):
+        memory.lost()
+        memory.confirmed(NOW)
+        put(memory, "candle", candle(minute, 1))
+    backfill = memory.wants
+    assert backfill is not None
+    backfill.fail("down")
+    gap, *rest = memory.healed(backfill, NOW)
+    assert gap == Gap(60_000, 360_000, "down")
+    assert [json.loads(out) for out in rest if isinstance(out, bytes)] == shown(candle(2, 1), candle(6, 1))
+
+
+def test_too_many_candles_that_wait_are_a_gap() -> None:
+    memory = candles()
+    put(memory, "candle", candle(1, 5))
+    memory.lost()
+    memory.confirmed(NOW)
+    for minute in range(3, 3 + MOST_WAITING):
+        assert put(memory, "candle", candle(minute, 1)) == []
+    gap, *rest = put(memory, "candle", candle(3 + MOST_WAITING, 1))
+    assert isinstance(gap, Gap) and (gap.from_ms, gap.to_ms) == (60_000, 180_000)
+    assert len(rest) == MOST_WAITING + 1
+    assert memory.wants is None
 
 
 # -- the map of contexts --------------------------------------------------------------------------------
