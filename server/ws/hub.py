@@ -105,7 +105,7 @@ class Hub:
         self._left.pop(topic, None)
         if wanted.options.numbered:
             topic.keep_frames()
-        member = Member(sink, holds, topic, wanted.echo, wanted.options, now + self._limits.ack_wait_s)
+        member = Member(sink, holds, topic, wanted, now + self._limits.ack_wait_s)
         # By the topic's own value of it: one for all members.
         holds[topic.subscription] = member
         topic.waiting[member] = None
@@ -117,7 +117,7 @@ class Hub:
                 topic.drop(member)
                 del holds[subscription]
                 self._drop(topic)
-                return refused_upstream(refusal, wanted.echo)
+                return refused_upstream(refusal, wanted.said)
         if member in topic.waiting and topic.held and self._source.confirmed(subscription):
             self._join(member)
         return None
@@ -161,7 +161,7 @@ class Hub:
         for member in (*topic.waiting, *topic.plain, *topic.numbered):
             topic.drop(member)
             del member.holds[subscription]
-            member.tell(error(refused_upstream(text, member.echo)))
+            member.tell(error(refused_upstream(text, member.said)))
 
     def frame(self, subscription: Subscription, frame: bytes) -> None:
         topic = self._topics.get(subscription)
@@ -193,7 +193,7 @@ class Hub:
                 else:
                     del member.holds[topic.subscription]
                     self._leave(member, now)
-                    member.tell(error(invalid_subscription(member.echo, "no answer from the upstream")))
+                    member.tell(error(invalid_subscription(member.said, "no answer from the upstream")))
         for topic in tuple(self._left):
             if topic.keep_until is not None and topic.keep_until <= now:
                 self._give_up(topic)

@@ -33,12 +33,14 @@ NATIVE = Options()
 class Wanted(NamedTuple):
     """A subscription that may go up once its `coin` (None: it has none) is found in the universe.
 
-    `echo` is the JSON of every field that the client sent, addresses in lower case, and the defaults.
+    `said` is the JSON of every field that the client sent, addresses in lower case, and `echo` that with the
+    defaults. A refusal has the former: some clients know their request by nothing more and nothing less.
     `known` is false for a type that is not in the catalogue: the upstream will say what it is.
     """
 
     subscription: Subscription
     echo: bytes
+    said: bytes
     coin: str | None
     options: Options
     known: bool
@@ -57,25 +59,28 @@ def read(fields: dict[str, object], raw: bytes) -> Wanted | Bad:
             key: value.lower() if row.params.get(key) is Param.ADDRESS and isinstance(value, str) else value
             for key, value in fields.items()
         }
+    fields = {"type": name, **fields}
+    added = {key: value for key, value in row.defaults.items() if key not in fields} if row else {}
     try:
-        # A copy: the library gives the bytes that it wrote with the room for kilobytes that it didn't need,
-        # and these are kept as long as the subscription.
-        echo = memoryview(orjson.dumps(_echo(row, fields))).tobytes()
+        said = _written(fields)
+        echo = _written(fields | added) if added else said
     except orjson.JSONEncodeError:  # nested deeper than it is written again
         return unparsable(raw)
     options = _options(fields.get(OPTIONS))
     if options is None or (row is not None and not _meant(row, given)):
-        return Bad(invalid_subscription(echo))
+        return Bad(invalid_subscription(said))
     if row is None:
-        return Wanted(Subscription(given), echo, None, options, False)
+        return Wanted(Subscription(given), echo, said, None, options, False)
     upstream = {key: value for key, value in given.items() if key == "type" or key in row.params}
     coin = given.get("coin") if "coin" in row.params else None
-    return Wanted(Subscription(upstream), echo, coin if isinstance(coin, str) else None, options, True)
+    coin = coin if isinstance(coin, str) else None
+    return Wanted(Subscription(upstream), echo, said, coin, options, True)
 
 
-def _echo(row: StreamType | None, fields: dict[str, object]) -> dict[str, object]:
-    defaults = {} if row is None else row.defaults
-    return {"type": fields["type"], **fields, **{k: v for k, v in defaults.items() if k not in fields}}
+def _written(fields: dict[str, object]) -> bytes:
+    # A copy: the library gives the bytes that it wrote with the room for kilobytes that it didn't need, and
+    # these are kept as long as the subscription.
+    return memoryview(orjson.dumps(fields)).tobytes()
 
 
 def _mistyped(row: StreamType, given: dict[str, object]) -> bool:

@@ -9,7 +9,7 @@ import orjson
 
 from replica import Kind, Subscription, kind_of
 from server.ws.frames import text_frame
-from server.ws.subscribing import Options
+from server.ws.subscribing import Wanted
 
 
 class Sink(Protocol):
@@ -39,22 +39,22 @@ class Member:
     an unsubscribe.
     """
 
-    __slots__ = ("acknowledged", "due", "echo", "holds", "options", "sink", "topic")
+    __slots__ = ("acknowledged", "due", "echo", "holds", "options", "said", "sink", "topic")
 
     def __init__(
         self,
         sink: Sink,
         holds: "dict[Subscription, Member]",
         topic: "Topic",
-        echo: bytes,
-        options: Options,
+        wanted: Wanted,
         due: float,
     ) -> None:
         self.sink = sink
         self.holds = holds
         self.topic = topic
-        self.echo = echo
-        self.options = options
+        self.echo = wanted.echo
+        self.said = wanted.said
+        self.options = wanted.options
         self.due = due  # when it is acknowledged or refused, should the upstream say nothing
         self.acknowledged = False
 

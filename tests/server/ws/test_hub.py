@@ -181,6 +181,18 @@ def test_a_coin_that_is_not_known_waits_for_the_universe() -> None:
     assert not stage.hub.unchecked
 
 
+def test_a_refusal_has_the_subscription_as_it_was_sent() -> None:
+    # @nktkas/hyperliquid 0.32 finds its request by exactly what it sent: with defaults in it, it would wait
+    # for ten seconds.
+    stage, ear = Stage(), Ear()
+    stage.subscribe(ear, "l2Book", coin="NONE", nSigFigs=None, mantissa=None)
+    stage.hub.judge()
+    stage.mirror.refusals["l2Book"] = "Invalid subscription {}"
+    told = stage.subscribe(ear, "l2Book", coin="BTC", nSigFigs=None, mantissa=None)
+    text = 'Invalid subscription {"type":"l2Book","coin":"%s","nSigFigs":null,"mantissa":null}'
+    assert ear.heard == [{"channel": "error", "data": text % "NONE"}] and told == text % "BTC"
+
+
 def test_a_coin_that_turns_out_to_be_known_may_be_refused_for_something_else() -> None:
     stage, ear = Stage(), Ear()
     stage.subscribe(ear, "trades", coin="NEW")
