@@ -115,6 +115,18 @@ async def test_an_upgrade_behind_an_unanswered_request_is_none() -> None:
         assert b"HTTP/1.1 404 " in rest and len(it.endpoint) == 0
 
 
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+async def test_a_request_with_a_body_stays_a_request_whatever_it_offers(protocol: bytes) -> None:
+    async with served() as it:
+        rude = await it.rude(handshake=False)
+        rude.writer.write(
+            b"POST /info HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %s\r\n"
+            b"Content-Length: 2\r\n\r\n{}" % protocol
+        )
+        assert b" 200 " in await rude.reader.readline()
+        assert len(it.endpoint) == 0
+
+
 async def test_a_broken_handshake_is_told() -> None:
     async with served() as it:
         rude = await it.rude(handshake=False)
