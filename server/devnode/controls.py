@@ -54,7 +54,7 @@ class Controls:
         self._feeds = feeds
         self._tick_ms = max(1, round(tick_s * 1000))
         self._left_ms = 0
-        self._snapshots: dict[int, object] = {}
+        self._snapshots: dict[int, tuple[object, int]] = {}  # each with what `advance` had left over
         self._taken = 0
         if paused:
             clock.pause()
@@ -153,7 +153,7 @@ class Controls:
         """Keep the world as it is now, and forget the oldest of many. Returns the number to revert to."""
         source = self._able(Reverts, "take a snapshot")
         self._taken += 1
-        self._snapshots[self._taken] = source.snapshot()
+        self._snapshots[self._taken] = source.snapshot(), self._left_ms
         self._snapshots.pop(self._taken - MOST_SNAPSHOTS, None)
         return self._taken
 
@@ -164,8 +164,11 @@ class Controls:
             if 0 < snapshot <= self._taken:
                 raise ValueError(f"snapshot {snapshot} is gone, the newest {MOST_SNAPSHOTS} are kept")
             raise ValueError(f"no snapshot {snapshot}, {self._taken} were taken")
-        source.revert(self._snapshots[snapshot])
-        self._changed(quietly)
+        # Time goes on before, not after: what was to come in some time comes in as much from then on.
+        self.clock.next_ms()
+        taken, self._left_ms = self._snapshots[snapshot]
+        source.revert(taken)
+        self._tell(quietly)
 
     def save(self) -> str:
         """The whole world as text (base64), for `load`."""

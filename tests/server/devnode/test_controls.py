@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.devnode import Devnode, Limits
@@ -362,6 +362,8 @@ def test_the_same_seed_and_the_same_acts_say_the_same_bytes(acts: list[tuple[str
 
 
 @given(ACTS, ACTS)
+@example([("advance", 8.999)], [])  # a millisecond before the prices move
+@example([("advance", 0.3)], [("advance", 0.4)])
 def test_a_snapshot_then_anything_then_a_revert_is_the_identity(
     before: list[tuple[str, Any]], between: list[tuple[str, Any]]
 ) -> None:
@@ -376,6 +378,7 @@ def test_a_snapshot_then_anything_then_a_revert_is_the_identity(
     for _ in range(3):
         for one in (node, straight):
             one.step()
+            one.advance(0.5)
         assert timeless(node) == timeless(straight)
 
 
