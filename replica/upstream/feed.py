@@ -198,6 +198,8 @@ class Feed:
                 verdict = session.verdict(now)
                 if verdict is not None:
                     reason = verdict
+                    # Who doesn't answer won't answer a close either: waiting would put off the next dial.
+                    socket.close_timeout = 0.1
                     return reason
                 frames = session.due(now)
                 # Before sending, which may take a while: what arrives meanwhile is newer than this.
