@@ -39,7 +39,7 @@ VERBS = (
 """What is done to the sockets themselves, also over HTTP."""
 
 REASON_BYTES = 123  # of a control frame's 125, two are the code: RFC 6455, 5.5
-_STRETCH = 5  # blocks, some 0.3 ms each
+_STRETCH_S = 0.002  # so long blocks are made without a look at what else there is to do
 
 
 class Devnode(Controls):
@@ -273,12 +273,14 @@ class Devnode(Controls):
 
 
 def _unhurried(control: Callable[..., None], blocks: Callable[..., Iterator[None]]) -> Callable[..., Any]:
-    """A control that makes blocks, in stretches of a few: others are answered in between."""
+    """A control that makes blocks, in short stretches: others are answered in between."""
 
     @functools.wraps(control)
     async def unhurried(**fields: Any) -> None:
-        for number, _ in enumerate(blocks(**fields)):
-            if number % _STRETCH == _STRETCH - 1:
+        began = time.perf_counter()
+        for _ in blocks(**fields):
+            if time.perf_counter() - began > _STRETCH_S:
                 await asyncio.sleep(0)
+                began = time.perf_counter()
 
     return unhurried

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from server.devnode.clearinghouse import fmt
+from server.devnode.clearinghouse import MICRO, fmt
 from server.devnode.engine.listing import USDC
 from server.devnode.engine.settlement import PERP_FEES, RATE_UNIT, SPOT_FEES
 from server.devnode.engine.units import CENT, number, usd
@@ -98,23 +99,30 @@ def spot_value(truth: Truth, user: str) -> int:
 
 def cum_ledger(truth: Truth, user: str) -> int:
     """What came into the perps less what went out of them by transfers, micro-USD."""
-    total = 0.0
-    for event in truth.engine.ground.history.ledger.get(user, ()):
-        delta = event.delta
-        kind = delta["type"]
-        if kind == "deposit" or (kind == "accountClassTransfer" and delta["toPerp"]):
-            total += float(delta["usdc"])
-        elif kind == "withdraw":
-            total -= float(delta["usdc"]) + float(delta["fee"])
-        elif kind == "accountClassTransfer":
-            total -= float(delta["usdc"])
-        elif kind in ("internalTransfer", "subAccountTransfer"):
-            total += float(delta["usdc"]) * ((delta["destination"] == user) - (delta["user"] == user))
-        elif kind == "send":
-            gained = delta["destination"] == user and delta["destinationDex"] != "spot"
-            lost = delta["user"] == user and delta["sourceDex"] != "spot"
-            total += float(delta["usdcValue"]) * (gained - lost)
-    return round(total * 1_000_000)
+    return sum(_into_perps(event.delta, user) for event in truth.engine.ground.history.ledger.get(user, ()))
+
+
+def _into_perps(delta: Mapping[str, Any], user: str) -> int:
+    """What a movement of money brought into the perps of one who had part in it."""
+    kind = delta["type"]
+    if kind == "deposit":
+        return _micro(delta["usdc"])
+    if kind == "withdraw":
+        return -_micro(delta["usdc"]) - _micro(delta["fee"])
+    if kind == "accountClassTransfer":
+        return _micro(delta["usdc"]) * (1 if delta["toPerp"] else -1)
+    if kind in ("internalTransfer", "subAccountTransfer"):
+        return _micro(delta["usdc"]) * (bool(delta["destination"] == user) - bool(delta["user"] == user))
+    if kind == "send":
+        gained = bool(delta["destination"] == user and delta["destinationDex"] != "spot")
+        lost = bool(delta["user"] == user and delta["sourceDex"] != "spot")
+        return _micro(delta["usdcValue"]) * (gained - lost)
+    return 0
+
+
+def _micro(text: str) -> int:
+    """An amount as it is told, with the noise that doubles have in their last digits."""
+    return round(float(text) * MICRO)
 
 
 def portfolio(truth: Truth, user: str, now_ms: int) -> list[Any]:

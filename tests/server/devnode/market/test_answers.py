@@ -245,3 +245,13 @@ async def test_marks_move_every_second(devnode: Start) -> None:
         await asyncio.sleep(1)
     assert len({mids["BTC"] for mids in said}) == 4
     assert list(said[0]) == sorted(said[0])
+
+
+async def test_what_came_into_the_perps_is_added_up_to_the_last_unit(devnode: Start) -> None:
+    node = await devnode(faucet_usd=1_234_567.1)
+    bot, other = Trader(node, 1), Trader(node, 2)
+    await bot.usd_send(other.address, "0.3")
+    await bot.usd_send(other.address, "0.000007")
+    await other.usd_send(bot.address, "0.1")
+    said = [(await one.ask("webData2"))["cumLedger"] for one in (bot, other)]
+    assert [round(float(one) * 1e6) for one in said] == [1_234_566_899_993, 200_007]
