@@ -16,7 +16,7 @@ import time
 import orjson
 import uvloop
 
-from scripts.benches.upstream import FLOOD_FRAMES, Connection, serve, text_frame
+from scripts.benches.upstream import Connection, serve, text_frame
 
 COINS = 1000
 FRAME_BYTES = 2000
@@ -114,11 +114,9 @@ class Books(Connection):
         await self._market.begin.wait()
         turn = 0
         while True:
-            frames = []
-            for _ in range(FLOOD_FRAMES):
-                turn += 1
-                frames.append(self._market.frame(self._coins[turn % len(self._coins)]))
-            self._transport.write(b"".join(frames))
+            # One a write: many in one would make one write to each client of them, too.
+            turn += 1
+            self._transport.write(self._market.frame(self._coins[turn % len(self._coins)]))
             await self._writable.wait()
             await asyncio.sleep(0)
 

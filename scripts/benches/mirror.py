@@ -27,12 +27,16 @@ from scripts.benches.ws_clients import ACK, masked
 TARGETS = {
     "fan-out-200": 0.9,
     "fan-out-1000": 0.9,
+    "paced-200": 0.9,
+    "paced-1000": 0.9,
     "relay-p50": 3.0,
     "relay-p99": 3.0,
     "join": 5.0,
     "client-memory": 64.0,
 }
 SERVER_CORE, REST_CORE = 0, 1
+PACED_PER_S = 100_000
+"""Messages to all clients together where a frame comes so often: well below what either side can do."""
 RELAY_CLIENTS = 100
 RELAY_EVERY_MS = 10.0
 HELD = 1000
@@ -65,7 +69,9 @@ def run(plan: Plan) -> Iterator[Row]:
     chosen = plan.chosen(TARGETS)
     for count in (200, 1000):
         if f"fan-out-{count}" in chosen:
-            yield _fan_out(plan, count)
+            yield _fan_out(plan, count, every_ms=None)
+        if f"paced-{count}" in chosen:
+            yield _fan_out(plan, count, every_ms=1000 * count / PACED_PER_S)
     if {"relay-p50", "relay-p99"} & set(chosen):
         yield from (row for row in _relay(plan) if row.name in chosen)
     if "join" in chosen:
@@ -77,19 +83,22 @@ def run(plan: Plan) -> Iterator[Row]:
 # -- rows ----------------------------------------------------------------------------------------------
 
 
-def _fan_out(plan: Plan, count: int) -> Row:
+def _fan_out(plan: Plan, count: int, *, every_ms: float | None) -> Row:
+    """At full load, where frames pile up and share writes; or a frame so often, where each is a write."""
+    how = "at full load" if every_ms is None else f"a frame each {every_ms:g} ms"
     row = Row(
-        name=f"fan-out-{count}",
-        what=f"ws fan-out of one 2 kB channel to {count:,} clients, messages per CPU second",
+        name=f"fan-out-{count}" if every_ms is None else f"paced-{count}",
+        what=f"ws fan-out of a 2 kB channel to {count:,} clients, {how}, messages per CPU second",
         other_is="bare websockets.broadcast",
         unit="/s",
         target=0.9,
     )
+    flags = ("--flood",) if every_ms is None else ("--every-ms", every_ms)
     by_clock = []
     for _ in range(plan.rounds):
-        with _upstream(plan, "--flood") as source, _ours(plan, source.port) as site:
+        with _upstream(plan, *flags) as source, _ours(plan, source.port) as site:
             ours, ours_by_clock = _delivered(plan, source, site, count)
-        with _upstream(plan, "--flood") as source, _bare(plan, source.port) as site:
+        with _upstream(plan, *flags) as source, _bare(plan, source.port) as site:
             other, other_by_clock = _delivered(plan, source, site, count)
         row.add(ours, other, ours / other)
         by_clock.append(f"{ours_by_clock:,.0f} against {other_by_clock:,.0f}")
