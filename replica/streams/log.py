@@ -91,10 +91,11 @@ class LogMemory:
 
     @property
     def waits(self) -> bool:
-        """A market in which nothing happens sends no replay: there, nothing is overdue."""
-        return self._phase in (Phase.OPENING, Phase.RETURNING) and (
-            self._layout.opening is Opening.SNAPSHOT and self._fed
-        )
+        """A market sends no replay where nothing happened lately. What did while nobody listened may be older
+        than that: after an outage it is asked for as what else is overdue, so that it does not wait for the
+        next trade.
+        """
+        return self._fed and self._phase in (Phase.OPENING, Phase.RETURNING)
 
     @property
     def _since_ms(self) -> int:

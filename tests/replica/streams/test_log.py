@@ -381,8 +381,24 @@ def test_a_replay_that_reaches_back_heals_trades() -> None:
     script.confirmed()
     script.receive([trade(1)])
     script.again()
-    assert not script.memory.waits  # where nothing was traded there is no replay
+    assert script.memory.waits
     assert list(script.receive([trade(1), trade(2)])) == [script.frame([trade(2)])]
+    assert not script.memory.waits
+
+
+def test_trades_that_are_too_old_for_a_replay_do_not_wait_for_the_next_one() -> None:
+    script = Script(TRADES)
+    assert not script.confirmed()
+    assert not script.memory.waits  # nothing was missed yet
+    script.receive([trade(1)])
+    script.again()
+    assert not script.overdue()
+    assert script.asked() == [{"type": "recentTrades", "coin": "BTC"}]
+    assert list(script.answer([trade(3), trade(2), trade(1)])) == [script.frame([trade(2), trade(3)])]
+    script.again()
+    script.overdue()
+    assert not script.answer([trade(3), trade(2), trade(1)])
+    assert list(script.receive([trade(4)])) == [script.frame([trade(4)])]
 
 
 def test_trades_are_filled_up_from_the_recent_ones_as_far_as_they_reach() -> None:
