@@ -16,6 +16,8 @@ from replica.streams.memory import Now, Out, Tally
 MOST_BYTES = 16 << 20
 """Of an unpacked frame; 1600 coins make about 100 kB."""
 
+_HEAD = b'{"channel":"fastAssetCtxs","data":'
+
 _text = msgspec.json.Decoder(str).decode
 _contexts = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]]).decode
 
@@ -36,7 +38,7 @@ def pack(contexts: dict[str, dict[str, msgspec.Raw]]) -> bytes:
     """A whole frame with this map. Values are the bytes that came."""
     packer = zlib.compressobj(wbits=-15)
     body = packer.compress(msgspec.json.encode(contexts)) + packer.flush()
-    return b'{"channel":"fastAssetCtxs","data":"%s"}' % binascii.b2a_base64(body, newline=False)
+    return b'%s"%s"}' % (_HEAD, binascii.b2a_base64(body, newline=False))
 
 
 class DeltaMemory:
@@ -99,7 +101,7 @@ class DeltaMemory:
         return (self._rendered,)
 
     def check(self) -> None:
-        assert self._rendered is None or unpack(b'"%s"' % self._rendered[34:-2]) == self._contexts
+        assert self._rendered is None or unpack(self._rendered[len(_HEAD) : -1]) == self._contexts
 
     def __repr__(self) -> str:
         return f"<delta {len(self._contexts)} coins{'' if self._fed else ' STALE'}>"

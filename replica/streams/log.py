@@ -162,6 +162,10 @@ class LogMemory:
             return ()
         self._wants = None
         self._phase = Phase.SETTLED
+        dated = {row.alias: row.time for row in backfill.rows}
+        self._waiting = [
+            row if row.time else row._replace(time=dated.get(row.alias, 0)) for row in self._waiting
+        ]
         # An answer's row may say less than the same row on the stream: what they have in common decides.
         known = {row.alias for row in self._waiting}
         found = [row for row in backfill.rows if row.alias not in self._seen and not _added(known, row.alias)]
@@ -252,12 +256,13 @@ class LogMemory:
         self._phase = Phase.HEALING
 
     def _wait(self, rows: Sequence[Row]) -> Sequence[Out]:
-        time = self._waiting[-1].time if self._waiting else self._since_ms
+        time = self._waiting[-1].time if self._waiting else 0
         for row in rows:
             if row.key in self._seen or _added(self._waiting_keys, row.key):
                 self._tally.repeated += 1
                 continue
-            # An event without a time happened when the one before it did, as far as we can know.
+            # An event without a time happened when the one before it did, as far as we can know. Where it
+            # is the first, that is among those which are still to be found.
             time = row.time or time
             if row.time and (self._whole_ms is None or time < self._whole_ms):
                 self._whole_ms = time
@@ -278,6 +283,10 @@ class LogMemory:
         known = {row.key for row in found}
         waiting = [row for row in self._waiting if row.key not in self._seen and row.key not in known]
         self._forget_waiting()
+        first = next((row.time for row in waiting if row.time), None)
+        before = [row.time for row in found if first is None or row.time <= first]
+        undated = max(before, default=self._since_ms)
+        waiting = [row if row.time else row._replace(time=undated) for row in waiting]
         rows = sorted([*found, *waiting], key=_time)
         if not rows:
             return ()

@@ -506,15 +506,30 @@ def test_user_events_are_healed_from_all_that_has_them() -> None:
         [historical(6, "marginCanceled"), historical(5, "reduceOnlyCanceled"), historical(1, "open")],
     )
     assert [json.loads(out)["data"] for out in outs if isinstance(out, bytes)] == [
-        # Who has no time of his own is told first of what waited: where the last one stood.
-        {"nonUserCancel": [{"coin": "BTC", "oid": 9}]},
         {"fills": [fill(2)]},
         {"funding": funding},
         {"fills": [fill(4)]},
         {"twapSliceFills": [twap_fill]},
-        {"nonUserCancel": [{"coin": "BTC", "oid": 6}]},
+        # Who has no time of his own was not missed: he comes after all that was.
+        {"nonUserCancel": [{"coin": "BTC", "oid": 6}, {"coin": "BTC", "oid": 9}]},
         {"fills": [fill(9)]},
         {"twapHistory": [twap]},
+    ]
+
+
+def test_an_event_without_a_time_is_told_when_the_history_says_that_it_was() -> None:
+    script = Script(EVENTS)
+    script.confirmed()
+    script.receive({"fills": [fill(1)]})
+    script.again()
+    script.receive({"nonUserCancel": [{"coin": "BTC", "oid": 5}]})
+    outs = script.answer(
+        [fill(1), fill(2), fill(9)], [], [], [], [historical(5, "marginCanceled"), historical(1, "open")]
+    )
+    assert [json.loads(out)["data"] for out in outs if isinstance(out, bytes)] == [
+        {"fills": [fill(2)]},
+        {"nonUserCancel": [{"coin": "BTC", "oid": 5}]},
+        {"fills": [fill(9)]},
     ]
 
 

@@ -255,6 +255,7 @@ def packed(contexts: Any) -> str:
 
 def joined(memory: DeltaMemory) -> Any:
     (frame,) = memory.snapshot()
+    memory.check()
     whole = json.loads(frame)
     assert whole["channel"] == "fastAssetCtxs"
     return json.loads(zlib.decompress(base64.b64decode(whole["data"]), wbits=-15))
