@@ -1,7 +1,6 @@
 """Account states for readers: from memory while that honours the read, else by one shared upstream call."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,40 +8,7 @@ import orjson
 
 from replica import Answer, Fetched, HeldState, Replica, ReplicaError
 from server.coalesce import Coalescer
-from server.freshness import COALESCED, MEMORY, STALE, UPSTREAM, Directives, Floor
-
-
-class Asked(NamedTuple):
-    """How fresh one request wants its states. `now` is our monotonic clock when it came."""
-
-    now: float
-    directives: Directives
-    floors: tuple[Floor, ...]
-
-    def accepts(self, held: HeldState) -> bool:
-        """Whether its age and its floors allow this state, fresh or not."""
-        if self.now - held.received > self.directives.max_age_s:
-            return False
-        return all(floor.met_by(held) for floor in self.floors)
-
-    def from_memory(self, held: HeldState | None) -> bool:
-        """Whether this state answers the request as it is, without asking anyone."""
-        return (
-            held is not None
-            and held.fresh_until > self.now
-            and not self.directives.no_cache
-            and self.accepts(held)
-        )
-
-    @property
-    def started_after(self) -> float:
-        """The moment after which an upstream call must have started to answer this one too.
-
-        An answer is as old as its question: a shared one must be neither older than asked for nor from
-        before a write.
-        """
-        after = max((floor.after for floor in self.floors if not floor.patient), default=-math.inf)
-        return max(after, self.now - self.directives.max_age_s)
+from server.freshness import COALESCED, MEMORY, STALE, UPSTREAM, Asked, NotHeld, NotThereYet
 
 
 class Found(NamedTuple):
@@ -50,18 +16,6 @@ class Found(NamedTuple):
 
     held: HeldState
     source: bytes
-
-
-class NotHeld(Exception):
-    """The request forbids asking the upstream, and memory has nothing for it."""
-
-
-class NotThereYet(Exception):
-    """No state as new as demanded arrived within the bounded wait."""
-
-    def __init__(self, floor_ms: int) -> None:
-        super().__init__(f"nothing as new as {floor_ms}")
-        self.floor_ms = floor_ms
 
 
 class AccountsSettings(NamedTuple):
@@ -134,15 +88,8 @@ class Accounts:
         return Found(held, COALESCED if joined else UPSTREAM)
 
     def may_stand_in(self, held: HeldState, asked: Asked) -> bool:
-        """Whether a state that is not fresh any more may answer, marked stale, when the upstream can't.
-
-        Never one below the request's floors, and none when the request insists on the upstream.
-        """
-        return (
-            not asked.directives.no_cache
-            and self._monotonic() - held.received <= self._settings.stale_if_error_s
-            and asked.accepts(held)
-        )
+        """Whether a state that is not fresh any more may answer, marked stale, when the upstream can't."""
+        return asked.may_stand_in(held, self._monotonic(), self._settings.stale_if_error_s)
 
     def _feed_will_do(self, held: HeldState, asked: Asked) -> bool:
         """Whether all that is missing is a push that is due anyway: then the upstream is left alone."""

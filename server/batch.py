@@ -8,9 +8,9 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from replica import HeldState, PerpDexs, Replica, ReplicaError
-from server.accounts import Accounts, Asked, Found, NotHeld, NotThereYet
+from server.accounts import Accounts, Found
 from server.coalesce import Coalescer
-from server.freshness import MEMORY, STALE, UPSTREAM
+from server.freshness import MEMORY, STALE, UPSTREAM, Asked, NotHeld, NotThereYet
 from server.queries.batch_clearinghouse_states import (
     ALL_DEXES,
     BatchLimits,

@@ -7,10 +7,26 @@ or `only-if-cached`, and `X-Replica-Not-Before: <ms>`; every answer says where i
 import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from replica import HeldState
 from server.reply import Header
+
+
+class Dated(Protocol):
+    """What is remembered and may answer: an account state, or any other document.
+
+    `as_of` ms of the upstream's clock, the others our monotonic clock: when it was last heard, up to when it
+    may be served from memory, and from when on everything that was answered before is in it.
+    """
+
+    @property
+    def as_of(self) -> int: ...
+    @property
+    def received(self) -> float: ...
+    @property
+    def fresh_until(self) -> float: ...
+    @property
+    def reflects(self) -> float: ...
 
 
 class Floor(NamedTuple):
@@ -25,7 +41,7 @@ class Floor(NamedTuple):
     after: float
     patient: bool
 
-    def met_by(self, held: HeldState) -> bool:
+    def met_by(self, held: Dated) -> bool:
         return held.as_of >= self.ms or held.reflects >= self.after
 
 
@@ -103,7 +119,7 @@ class Floors:
         return floor
 
     def of(self, client: str, not_before_ms: int | None, now: float) -> tuple[Floor, ...]:
-        """The floors a read of `client` that demands `not_before_ms` is held to."""
+        """The floors a read of `client` that demands `not_before_ms` is held to; the demanded one is last."""
         floors = []
         for floor in (self._of.get(client) if self._of else None, self._everybody):
             if floor is not None and floor.after > now - self._keep:
@@ -120,6 +136,67 @@ class Floors:
             if floor.ms >= ms:
                 return Floor(ms, floor.after, False)
         return Floor(ms, math.inf, True)
+
+
+# -- one request ---------------------------------------------------------------------------------------
+
+
+class Asked(NamedTuple):
+    """How fresh one request wants its answer. `now` is our monotonic clock when it came."""
+
+    now: float
+    directives: Directives
+    floors: tuple[Floor, ...]
+
+    def accepts(self, held: Dated) -> bool:
+        """Whether its age and its floors allow this, fresh or not."""
+        if self.now - held.received > self.directives.max_age_s:
+            return False
+        return all(floor.met_by(held) for floor in self.floors)
+
+    def from_memory(self, held: Dated | None) -> bool:
+        """Whether this answers the request as it is, without asking anyone."""
+        return (
+            held is not None
+            and held.fresh_until > self.now
+            and not self.directives.no_cache
+            and self.accepts(held)
+        )
+
+    def may_stand_in(self, held: Dated, now: float, stale_if_error_s: float) -> bool:
+        """Whether what is not fresh any more may answer, marked stale, when the upstream can't.
+
+        Never what is below the request's floors, and nothing when the request insists on the upstream.
+        """
+        return not self.directives.no_cache and now - held.received <= stale_if_error_s and self.accepts(held)
+
+    @property
+    def started_after(self) -> float:
+        """The moment after which an upstream call must have started to answer this one too.
+
+        An answer is as old as its question: a shared one must be neither older than asked for nor from
+        before a write.
+        """
+        after = max((floor.after for floor in self.floors if not floor.patient), default=-math.inf)
+        return max(after, self.now - self.directives.max_age_s)
+
+    def without_writes(self) -> "Asked":
+        """The same for what no account's write changes: held to the time it demands, if any, alone."""
+        if not self.floors:
+            return self
+        return self._replace(floors=() if self.directives.not_before_ms is None else self.floors[-1:])
+
+
+class NotHeld(Exception):
+    """The request forbids asking the upstream, and memory has nothing for it."""
+
+
+class NotThereYet(Exception):
+    """Nothing as new as demanded arrived within the bounded wait."""
+
+    def __init__(self, floor_ms: int) -> None:
+        super().__init__(f"nothing as new as {floor_ms}")
+        self.floor_ms = floor_ms
 
 
 # -- provenance ----------------------------------------------------------------------------------------

@@ -10,15 +10,18 @@ from typing import Any, NamedTuple
 import orjson
 
 from replica import Answer, HeldState, Replica, ReplicaError
-from server.accounts import Accounts, AccountsSettings, Asked, Found, NotHeld, NotThereYet
+from server.accounts import Accounts, AccountsSettings, Found
 from server.batch import Batch, BatchSettings
 from server.coalesce import Coalescer
 from server.freshness import (
     COALESCED,
     MEMORY,
     UPSTREAM,
+    Asked,
     BadDirective,
     Floors,
+    NotHeld,
+    NotThereYet,
     provenance,
     read_directives,
 )

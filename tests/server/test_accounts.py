@@ -6,8 +6,8 @@ import math
 import pytest
 
 from replica.state.clearinghouse import HeldState
-from server.accounts import Asked, Found, NotHeld, NotThereYet, request_body
-from server.freshness import Directives, Floor
+from server.accounts import Found, request_body
+from server.freshness import Asked, Directives, Floor, NotHeld, NotThereYet
 from tests.virtual import ALICE, CAROL, World, running
 
 
