@@ -1,7 +1,7 @@
-"""The mirror with `webData2` on it: a subscription that the upstream has no more, made of those it has.
+"""The mirror for more than one holder: `webData2`, which is made of others, and what the replica reads itself.
 
-Stands between the mirror and whoever listens to it. A part may be held by a client, too: it is held once, and
-given up when nobody needs it.
+Stands between the mirror and whoever listens to it. A part of `webData2` or a stream that is kept for reading
+may be held by a client, too: it is held once, and given up when nobody needs it.
 """
 
 import asyncio
@@ -47,8 +47,8 @@ class _Whole:
 class Composed:
     """`hold`, `release`, `confirmed`, `snapshot`, `listener`: as of `Mirror`, whose own it passes on.
 
-    The mutable state is `_direct` (what the listener holds of the mirror's own), `_wholes`, and `_users`: by
-    part, the wholes that need it.
+    The mutable state is `_direct` (what the listener holds of the mirror's own), `_kept` (what the replica
+    does), `_wholes`, and `_users`: by part, the wholes that need it.
     """
 
     def __init__(self, mirror: Mirror, read: Read) -> None:
@@ -56,6 +56,7 @@ class Composed:
         self._mirror = mirror
         self._read = read
         self._direct: set[Subscription] = set()
+        self._kept: set[Subscription] = set()
         self._wholes: dict[Subscription, _Whole] = {}
         self._users: dict[Subscription, dict[Subscription, None]] = {}
         self._meta: bytes | None = None
@@ -83,13 +84,17 @@ class Composed:
             _stop(whole.due)
         elif subscription in self._direct:
             self._direct.discard(subscription)
-            if subscription not in self._users:
-                self._mirror.release(subscription)
+            self._release(subscription)
 
     def confirmed(self, subscription: Subscription) -> bool:
         """Whether the upstream has accepted it, all of its parts."""
         whole = self._wholes.get(subscription)
         return self._mirror.confirmed(subscription) if whole is None else whole.confirmed
+
+    def promised(self, subscription: Subscription) -> None:
+        """As `Mirror.promised`. A whole is a state: nothing of it is owed."""
+        if subscription not in self._wholes:
+            self._mirror.promised(subscription)
 
     def snapshot(self, subscription: Subscription) -> tuple[bytes, ...]:
         """Whole frames for a client that joins now."""
@@ -99,8 +104,25 @@ class Composed:
         frame = self._compose(whole)
         return () if frame is None else (frame,)
 
+    # -- for the replica -------------------------------------------------------------------------------
+
+    def keep(self, wanted: Iterable[Subscription]) -> int:
+        """Hold exactly these beside whatever the listener holds. Returns how many of them there is no room for.
+
+        Those, and what the upstream refused since, are asked for again with the next call.
+        """
+        wanted = dict.fromkeys(wanted)
+        for subscription in self._kept - wanted.keys():
+            self._kept.discard(subscription)
+            self._release(subscription)
+        for subscription in wanted:
+            if subscription not in self._kept and self._mirror.hold(subscription) is None:
+                self._kept.add(subscription)
+        return len(wanted) - len(self._kept)
+
     async def close(self) -> None:
         """Before the mirror's own: ends what is under way."""
+        self.keep(())
         for subscription in tuple(self._wholes):
             self.release(subscription)
         if self._reading is not None:
@@ -131,8 +153,12 @@ class Composed:
             del users[subscription]
             if not users:
                 del self._users[part]
-                if part not in self._direct:
-                    self._mirror.release(part)
+                self._release(part)
+
+    def _release(self, subscription: Subscription) -> None:
+        """One who held it does so no more: the last one gives it up."""
+        if not (subscription in self._direct or subscription in self._kept or subscription in self._users):
+            self._mirror.release(subscription)
 
     def _look(self, subscription: Subscription, whole: _Whole) -> None:
         """Something of it may have changed: have it told, now or when it is due."""
@@ -203,6 +229,7 @@ class Composed:
         """The mirror holds it no more, and so nobody does."""
         was_direct = part in self._direct
         self._direct.discard(part)
+        self._kept.discard(part)
         wholes = self._users.pop(part, {})
         if was_direct and self.listener is not None:
             self.listener.refused(part, text)
@@ -225,7 +252,10 @@ class Composed:
             assert users and all(part in self._wholes[user].parts for user in users), f"{self!r}: {part!r}"
 
     def __repr__(self) -> str:
-        return f"<Composed {len(self._wholes)} of {len(self._users)} parts on {self._mirror!r}>"
+        return (
+            f"<Composed {len(self._wholes)} of {len(self._users)} parts, {len(self._kept)} kept,"
+            f" on {self._mirror!r}>"
+        )
 
 
 class _Ear:

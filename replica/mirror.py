@@ -15,7 +15,10 @@ from replica.errors import BudgetExhausted, ReplicaError
 from replica.events import Confirmed, Lost, Pushed, StreamEvent
 from replica.streams.backfill import Backfill, Question
 from replica.streams.make import memory_of
-from replica.streams.memory import Gap, Memory, Now, Out, Tally
+from replica.streams.candle import CandleMemory
+from replica.streams.log import LogMemory
+from replica.streams.memory import Gap, Latest, Memory, Now, Out, Tally, Whole
+from replica.streams.state import StateMemory
 from replica.subscription import Subscription
 from replica.upstream.rest import Answer
 
@@ -85,12 +88,23 @@ class MirrorSettings:
 class _Stream:
     """One subscription: its memory, and what is under way for it."""
 
-    __slots__ = ("backfill", "confirmed", "fed", "healing", "held", "lingering", "memory", "overdue")
+    __slots__ = (
+        "backfill",
+        "confirmed",
+        "fed",
+        "healing",
+        "held",
+        "lingering",
+        "memory",
+        "overdue",
+        "promised",
+    )
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.held = True
         self.confirmed = False
+        self.promised = False
         self.fed = False
         self.backfill: Backfill | None = None
         self.healing: asyncio.Task[None] | None = None
@@ -168,6 +182,16 @@ class Mirror:
         stream = self._streams.get(subscription)
         return stream is not None and stream.confirmed
 
+    def promised(self, subscription: Subscription) -> None:
+        """A client was told that he is subscribed, before the upstream was: from now on he is owed all of it."""
+        stream = self._streams.get(subscription)
+        if stream is None or stream.confirmed or stream.promised:
+            return
+        stream.promised = True
+        # As if a connection had fed it up to now: what is missed until there is one will be healed, or said.
+        stream.memory.confirmed(self._now(self._clock.monotonic()))
+        stream.memory.lost()
+
     def snapshot(self, subscription: Subscription) -> tuple[bytes, ...]:
         """Whole frames for a client that joins now; () while there is nothing that may be shown.
 
@@ -175,6 +199,20 @@ class Mirror:
         """
         stream = self._streams.get(subscription)
         return () if stream is None else stream.memory.snapshot()
+
+    def latest(self, subscription: Subscription) -> Latest | None:
+        """The last frame of a state that is fed now, for readers."""
+        stream = self._streams.get(subscription)
+        if stream is None or not stream.fed or not isinstance(stream.memory, StateMemory | CandleMemory):
+            return None
+        return stream.memory.latest()
+
+    def whole(self, subscription: Subscription) -> Whole | None:
+        """The rows of a log that is fed now and lacks nothing, for readers."""
+        stream = self._streams.get(subscription)
+        if stream is None or not stream.fed or not isinstance(stream.memory, LogMemory):
+            return None
+        return stream.memory.whole()
 
     # -- for the replica -------------------------------------------------------------------------------
 

@@ -34,6 +34,9 @@ class Source(Protocol):
     def confirmed(self, subscription: Subscription) -> bool:
         """Whether the upstream has accepted it, at some time since it is held."""
 
+    def promised(self, subscription: Subscription) -> None:
+        """A client was acknowledged although the upstream has not accepted it yet."""
+
     def snapshot(self, subscription: Subscription) -> tuple[bytes, ...]:
         """Whole frames for a late joiner."""
 
@@ -189,6 +192,8 @@ class Hub:
                     continue
                 if topic.known:
                     # All that is missing is the upstream, which comes back: some clients give up after 10 s.
+                    if topic.held:
+                        self._source.promised(topic.subscription)
                     self._join(member)
                 else:
                     del member.holds[topic.subscription]
@@ -210,6 +215,8 @@ class Hub:
                 self.refused(topic.subscription, refusal)
             elif topic.held and self._source.confirmed(topic.subscription):
                 self.confirmed(topic.subscription)
+            elif topic.plain or topic.numbered:
+                self._source.promised(topic.subscription)
 
     # -- inside ----------------------------------------------------------------------------------------
 

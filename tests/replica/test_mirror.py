@@ -173,6 +173,29 @@ async def test_a_subscription_is_held_until_it_has_lingered() -> None:
         assert one.ear.since() == []
 
 
+async def test_what_was_promised_before_the_upstream_agreed_is_healed_or_said() -> None:
+    orders = Subscription({"type": "orderUpdates", "user": USER})
+    notes = Subscription({"type": "notification", "user": USER})
+    order = {"coin": "BTC", "side": "B", "limitPx": "1.0", "sz": "1.0", "oid": 1, "timestamp": T0 + 9000}
+    update = {"order": order, "status": "open", "statusTimestamp": T0 + 9000}
+    async with site() as one:
+        one.upstream.answer = lambda body: said([update])
+        for subscription in (orders, notes):
+            assert one.mirror.hold(subscription) is None
+        await asyncio.sleep(3.0)
+        for subscription in (orders, orders, notes, notes):
+            one.mirror.promised(subscription)
+            one.mirror.check()
+        await asyncio.sleep(27.0)
+        for subscription in (orders, notes):
+            one.apply(Confirmed(subscription))
+        await asyncio.sleep(5.0)
+        assert one.upstream.asked == [{"type": "historicalOrders", "user": USER}]
+        gap, *told = [what for what in one.ear.since() if what != "confirmed"]
+        assert told == [[update]]
+        assert (gap.from_ms, gap.to_ms) == (T0 + 3000, T0 + 30_000)
+
+
 async def test_the_words_of_a_refusal_come_back_and_nothing_is_held() -> None:
     async with site() as one:
         one.upstream.refusal = "Cannot track more than 10 total users."

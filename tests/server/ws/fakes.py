@@ -25,6 +25,7 @@ class FakeMirror:
     def __init__(self) -> None:
         self.held: dict[Subscription, list[bytes]] = {}
         self.up: set[Subscription] = set()
+        self.owed: list[Subscription] = []
         self.refusals: dict[str, str] = {}  # by type: what hold says
         self.logs: set[str] = {"trades", "userFills"}
         self.held_in_all = 0
@@ -47,6 +48,10 @@ class FakeMirror:
 
     def confirmed(self, subscription: Subscription) -> bool:
         return subscription in self.up
+
+    def promised(self, subscription: Subscription) -> None:
+        assert subscription in self.held and subscription not in self.up
+        self.owed.append(subscription)
 
     def snapshot(self, subscription: Subscription) -> tuple[bytes, ...]:
         return tuple(self.held[subscription])

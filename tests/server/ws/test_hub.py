@@ -56,9 +56,10 @@ def test_without_the_upstream_it_comes_after_a_while_for_what_we_know() -> None:
     stage, ear = Stage(ack_wait_s=3.0), Ear()
     stage.subscribe(ear)
     stage.later(2.9)
-    assert ear.heard == []
+    assert ear.heard == [] == stage.mirror.owed
     stage.later(0.1)
     assert ear.heard == [acknowledgement()]
+    assert stage.mirror.owed == [MIDS]
     stage.mirror.confirm(MIDS)
     stage.mirror.push(MIDS, 1)
     assert ear.heard == [frame("allMids", 1)]
@@ -175,9 +176,11 @@ def test_a_coin_that_is_not_known_waits_for_the_universe() -> None:
     assert ear.heard == [{"channel": "error", "data": 'Invalid subscription {"type":"trades","coin":"NONE"}'}]
     stage.later(3.0)
     assert ear.heard == [acknowledgement(type_="trades", coin="NEW")]
+    assert not stage.mirror.owed
     stage.coins["NEW"] = True
     stage.hub.judge()
     assert [s.wire() for s in stage.mirror.held] == [{"type": "trades", "coin": "NEW"}]
+    assert stage.mirror.owed == [*stage.mirror.held]
     assert not stage.hub.unchecked
 
 
