@@ -1,4 +1,4 @@
-"""The mirror for more than one holder: `webData2`, which is made of others, and what the replica reads itself.
+"""The mirror for more holders than one: `webData2`, made of other streams, and the replica, which reads them.
 
 Stands between the mirror and whoever listens to it. A part of `webData2` or a stream that is kept for reading
 may be held by a client, too: it is held once, and given up when nobody needs it.
@@ -56,7 +56,7 @@ class Composed:
         self._mirror = mirror
         self._read = read
         self._direct: set[Subscription] = set()
-        self._kept: set[Subscription] = set()
+        self._kept: dict[Subscription, None] = {}
         self._wholes: dict[Subscription, _Whole] = {}
         self._users: dict[Subscription, dict[Subscription, None]] = {}
         self._meta: bytes | None = None
@@ -107,17 +107,20 @@ class Composed:
     # -- for the replica -------------------------------------------------------------------------------
 
     def keep(self, wanted: Iterable[Subscription]) -> int:
-        """Hold exactly these beside whatever the listener holds. Returns how many of them there is no room for.
+        """Hold exactly these beside whatever the listener holds. Returns for how many there is no room.
 
         Those, and what the upstream refused since, are asked for again with the next call.
         """
         wanted = dict.fromkeys(wanted)
-        for subscription in self._kept - wanted.keys():
-            self._kept.discard(subscription)
+        for subscription in [one for one in self._kept if one not in wanted]:
+            del self._kept[subscription]
             self._release(subscription)
         for subscription in wanted:
-            if subscription not in self._kept and self._mirror.hold(subscription) is None:
-                self._kept.add(subscription)
+            if subscription not in self._kept:
+                # Before it is held: what holds it may have something to tell at once.
+                self._kept[subscription] = None
+                if self._mirror.hold(subscription) is not None:
+                    self._kept.pop(subscription, None)
         return len(wanted) - len(self._kept)
 
     async def close(self) -> None:
@@ -229,7 +232,7 @@ class Composed:
         """The mirror holds it no more, and so nobody does."""
         was_direct = part in self._direct
         self._direct.discard(part)
-        self._kept.discard(part)
+        self._kept.pop(part, None)
         wholes = self._users.pop(part, {})
         if was_direct and self.listener is not None:
             self.listener.refused(part, text)

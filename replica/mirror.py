@@ -14,9 +14,9 @@ from replica.clock import Clock
 from replica.errors import BudgetExhausted, ReplicaError
 from replica.events import Confirmed, Lost, Pushed, StreamEvent
 from replica.streams.backfill import Backfill, Question
-from replica.streams.make import memory_of
 from replica.streams.candle import CandleMemory
 from replica.streams.log import LogMemory
+from replica.streams.make import memory_of
 from replica.streams.memory import Gap, Latest, Memory, Now, Out, Tally, Whole
 from replica.streams.state import StateMemory
 from replica.subscription import Subscription

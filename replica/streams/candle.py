@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from replica.streams.backfill import Backfill, Missing, Question
-from replica.streams.memory import Gap, Now, Out, Tally
+from replica.streams.memory import Gap, Latest, Now, Out, Tally
 from replica.subscription import Subscription
 
 MOST_WAITING = 1000
@@ -66,6 +66,7 @@ class CandleMemory:
         self._subscription = subscription
         self._tally = tally
         self._frame: bytes | None = None
+        self._latest: Latest | None = None
         self._shown: _Version = (0, 0)
         self._fresh = False
         self._returning = False
@@ -116,9 +117,12 @@ class CandleMemory:
         self._returning = False
         if version == self._shown and frame == self._frame:
             self._fresh = True
+            self._latest = Latest(data, now.monotonic, version[0])
             self._tally.repeated += 1
             return ()
-        return self._show(version, frame)
+        outs = self._show(version, frame)
+        self._latest = Latest(data, now.monotonic, version[0])
+        return outs
 
     def overdue(self, now: Now) -> Sequence[Out]:
         return ()
@@ -146,6 +150,10 @@ class CandleMemory:
     def snapshot(self) -> tuple[bytes, ...]:
         return (self._frame,) if self._fresh and self._frame is not None else ()
 
+    def latest(self) -> Latest | None:
+        """The candle that forms now, with when it opened for its time; None while that is not known."""
+        return self._latest if self._fresh else None
+
     def _flush(self, found: dict[int, tuple[_Version, bytes]]) -> Sequence[Out]:
         """Show what was found and what waited, one frame a candle: the one of more trades."""
         waiting, self._waiting = self._waiting, {}
@@ -158,6 +166,7 @@ class CandleMemory:
     def _show(self, version: _Version, frame: bytes) -> Sequence[Out]:
         self._shown = version
         self._frame = frame
+        self._latest = None
         self._fresh = True
         return (frame,)
 

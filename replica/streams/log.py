@@ -14,12 +14,13 @@ tell us, comes once, or a `Gap` says what is missing. As to order:
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
+from itertools import chain, islice
 
 import msgspec
 
 from replica.streams.backfill import Backfill
 from replica.streams.healing import backfill
-from replica.streams.memory import Gap, Now, Out, Tally
+from replica.streams.memory import Gap, Now, Out, Tally, Whole
 from replica.streams.rows import Batch, Key, Opening, Row, layout_of
 from replica.subscription import Subscription
 
@@ -48,7 +49,8 @@ class LogMemory:
 
     `keep` bounds the rows for joiners, `most_waiting` those that wait while something is missing. The mutable
     state is `_rows` and `_seen` (told), `_waiting` (not told yet), `_phase`, and the times: something may be
-    missing from `_since_ms` on, but not after `_whole_ms`, the oldest row of the present connection.
+    missing from `_since_ms` on, but not after `_whole_ms`, the oldest row of the present connection. Of what
+    was told nothing is missing in `_rows` from `_unbroken_ms` on (None: not known since when).
     """
 
     def __init__(
@@ -82,8 +84,10 @@ class LogMemory:
         self._listening_ms = 0  # by our clock
         self._told_ms = 0  # by the upstream's
         self._whole_ms: int | None = None
+        self._unbroken_ms: int | None = None
         self._wants: Backfill | None = None
         self._rendered: bytes | None = None
+        self._view: Whole | None = None
 
     @property
     def wants(self) -> Backfill | None:
@@ -137,13 +141,22 @@ class LogMemory:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             # Not what its channel promises: whoever listens may know better.
             self._tally.unreadable += 1
+            self._break(now.wall_ms + SKEW_MS)
             return (frame,)
         if batch.snapshot and not self._opened:
+            # A snapshot says how far back it goes by its oldest row alone, and of that one's time there may
+            # have been more.
+            self._break(min((row.time + 1 for row in batch.rows), default=now.wall_ms + SKEW_MS))
             return self._first(frame, batch)
+        if self._unbroken_ms is None and self._layout.opening is Opening.REPLAY and batch.rows:
+            self._unbroken_ms = min(row.time for row in batch.rows) + 1
         if self._phase is Phase.SETTLED:
             return self._live(frame, batch)
         begins = batch.snapshot or self._layout.opening is Opening.REPLAY
         if self._phase is Phase.RETURNING and begins:
+            if not self._seen or not batch.rows:
+                # Taken for all there is; but that nothing at all came in between is nowhere said.
+                self._break(min((row.time + 1 for row in batch.rows), default=now.wall_ms + SKEW_MS))
             return self._returned(batch)
         return self._wait(batch.rows)
 
@@ -155,6 +168,7 @@ class LogMemory:
             return ()
         # No snapshot ever came: those who listen hear what is new at least.
         self._phase = Phase.SETTLED
+        self._break(now.wall_ms + SKEW_MS)
         return self._flush(())
 
     def healed(self, backfill: Backfill, now: Now) -> Sequence[Out]:
@@ -198,7 +212,20 @@ class LogMemory:
             (self._rendered,) = self._layout.write(rows[::-1] if self._newest_first else rows, True)
         return (self._rendered,)
 
+    def whole(self) -> Whole | None:
+        """What is held without a hole, for readers; None while something may be missing."""
+        if self._phase is not Phase.SETTLED or not self._fed or self._unbroken_ms is None:
+            return None
+        if self._view is None:
+            self._view = Whole(tuple(sorted(self._rows, key=_time)), self._unbroken_ms)
+        return self._view
+
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _break(self, ms: int) -> None:
+        """Something before this time may be missing from what is held."""
+        self._unbroken_ms = max(ms, self._unbroken_ms or 0)
+        self._view = None
 
     def _first(self, frame: bytes, batch: Batch) -> Sequence[Out]:
         self._phase = Phase.SETTLED
@@ -314,12 +341,18 @@ class LogMemory:
         while len(seen) > 2 * self._remembered:
             del seen[next(iter(seen))]
         if self._length:
+            overflow = len(self._rows) + len(rows) - self._length
+            if overflow > 0:
+                self._break(max(row.time for row in islice(chain(self._rows, rows), overflow)) + 1)
             self._rows.extend(rows)
             self._rendered = None
+            self._view = None
 
     def _gap(self, from_ms: int, to_ms: int, reason: str) -> Gap:
         self._tally.gaps += 1
-        return Gap(from_ms, max(from_ms, to_ms), reason)
+        gap = Gap(from_ms, max(from_ms, to_ms), reason)
+        self._break(gap.to_ms + 1)
+        return gap
 
     def check(self) -> None:
         """Tests call it after each step."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from replica.streams.backfill import Backfill
+from replica.streams.rows import Row
 
 
 class Gap(NamedTuple):
@@ -39,6 +40,28 @@ class Tally:
     repeated: int = 0
     gaps: int = 0
     unreadable: int = 0
+
+
+class Latest(NamedTuple):
+    """The last whole frame of a state: what is under its `data`.
+
+    `received` is our monotonic clock when it came, `time_ms` the upstream's time of it, 0 where it says none.
+    """
+
+    data: bytes
+    received: float
+    time_ms: int
+
+
+class Whole(NamedTuple):
+    """Rows of a log, oldest first, and since when none of them is missing.
+
+    Every row of a `time` from `since_ms` on (ms of the upstream's clock) that was told up to now is here.
+    Rows before that may be here too, and others not. The same object as long as nothing changes.
+    """
+
+    rows: tuple[Row, ...]
+    since_ms: int
 
 
 class Memory(Protocol):

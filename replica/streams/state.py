@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from replica.streams.backfill import Backfill
-from replica.streams.memory import Now, Out, Tally
+from replica.streams.memory import Latest, Now, Out, Tally
 
 OLDER_FOR_S = 60.0
 """How long frames that are older than the one shown are passed over. A clock that was set back is believed
@@ -62,6 +62,7 @@ class StateMemory:
         self._time_of = TIMES.get(type_)
         self._tally = tally
         self._frame: bytes | None = None
+        self._latest: Latest | None = None
         self._fresh = False
         self._shown_ms = 0
         self._shown_at = 0.0
@@ -73,12 +74,12 @@ class StateMemory:
         self._fresh = False
 
     def receive(self, frame: bytes, data: bytes, now: Now) -> Sequence[Out]:
+        time_ms = 0
         if self._time_of is not None:
             try:
                 time_ms = self._time_of(data)
             except (msgspec.DecodeError, UnicodeError, RecursionError):
                 self._tally.unreadable += 1
-                time_ms = 0
             recently = now.monotonic - self._shown_at < OLDER_FOR_S
             if 0 < time_ms < self._shown_ms and recently:
                 self._tally.repeated += 1
@@ -87,6 +88,7 @@ class StateMemory:
                 self._shown_ms = time_ms
                 self._shown_at = now.monotonic
         self._frame = frame
+        self._latest = Latest(data, now.monotonic, time_ms)
         self._fresh = True
         return (frame,)
 
@@ -98,6 +100,10 @@ class StateMemory:
 
     def snapshot(self) -> tuple[bytes, ...]:
         return (self._frame,) if self._fresh and self._frame is not None else ()
+
+    def latest(self) -> Latest | None:
+        """What who joins now would get, for readers; None while that is nothing."""
+        return self._latest if self._fresh else None
 
     def check(self) -> None:
         assert self._frame is not None or not self._fresh

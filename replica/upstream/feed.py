@@ -103,6 +103,11 @@ class Feed:
         self.connected = False
         self.down_reason = "not connected yet"
 
+    @property
+    def heard(self) -> float:
+        """When anything last came over the connection (monotonic); -inf while there is none."""
+        return self._health.received_at if self.connected else -inf
+
     def add(self, subscriptions: Collection[Subscription], *, trusted: bool = True) -> None:
         """Subscribe to these too. `trusted`: none of them can be what the upstream cuts a connection for."""
         now = self._clock.monotonic()

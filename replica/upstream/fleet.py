@@ -5,6 +5,7 @@ What goes where is decided in `packing`; what may be asked for when, in the ledg
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -124,6 +125,15 @@ class Fleet:
         return (
             feed is not None and feed.connected and feed.ledger.standing(subscription) is Standing.CONFIRMED
         )
+
+    def heard(self, subscription: Subscription) -> float:
+        """When its connection last brought anything (monotonic); -inf where it has none.
+
+        What happened before that was told before that: frames overtake each other little, if at all.
+        """
+        number = self._packing.where(subscription)
+        feed = self._feeds.get(number) if number is not None else None
+        return -math.inf if feed is None else feed.heard
 
     @property
     def connected(self) -> bool:
