@@ -35,8 +35,8 @@ FREE_FORM = frozenset(
         "CSignerAction", "CValidatorAction", "activateOutcomeDeployer", "agentEnableDexAbstraction",
         "agentSetAbstraction", "authorizeAqav2Role", "borrowLend", "cDeposit", "cWithdraw", "claimRewards",
         "convertToMultiSigUser", "createVault", "evmUserModify", "finalizeEvmContract", "gossipPriorityBid",
-        "hip3LiquidatorTransfer", "linkStakingUser", "multiSig", "noop", "perpDeploy", "registerReferrer",
-        "reserveRequestWeight", "sendToEvmWithData", "setDisplayName", "spotDeploy", "spotUser",
+        "hip3LiquidatorTransfer", "linkStakingUser", "multiSig", "noop", "perpDeploy",
+        "sendToEvmWithData", "setDisplayName", "spotDeploy", "spotUser",
         "stakingLinkDisableTradingUser", "tokenDelegate", "userDexAbstraction", "userOutcome",
         "userPortfolioMargin", "userSetAbstraction", "validatorL1Stream", "vaultDistribute", "vaultModify",
     }

@@ -186,7 +186,7 @@ def the_account_itself(base_url: str, dev: DevnodeClient) -> None:
     for row in info.open_orders(bot.address):
         assert bot.statuses(exchange.cancel(row["coin"], row["oid"])) == ["success"]
     assert info.open_orders(bot.address) == []
-    ok(exchange.set_referrer("CODE"))
+    assert exchange.set_referrer("CODE") == {"status": "err", "response": "Referral code does not exist"}
 
 
 STORIES = (

@@ -89,6 +89,15 @@ class Agent:
     valid_until: int | None
 
 
+class Referred(NamedTuple):
+    """By whose code an account came, when, and how much it had traded by then (micro-USD)."""
+
+    referrer: str
+    code: str
+    time: int
+    volume: int
+
+
 @dataclass(slots=True)
 class Account:
     address: str
@@ -103,10 +112,13 @@ class Account:
     agents: dict[str, Agent] = field(default_factory=dict)  # by name
     builders: dict[str, int] = field(default_factory=dict)  # approved rate, tenths of a basis point
     subs: list[str] = field(default_factory=list)
-    referrer: str | None = None
+    code: str | None = None  # for others to name as their referrer
+    referred: Referred | None = None
+    referrals: list[str] = field(default_factory=list)  # who came by the code
     cancel_at: int | None = None
     cancels_on: tuple[int, int] = (0, 0)  # day, scheduled cancels triggered that day
     volume: int = 0  # micro-USD
+    reserved: int = 0  # actions paid for, beyond those that volume allows
     whole_until: int = 0  # after a partial liquidation, others are of whole positions until then
 
     def pool(self, dex: str) -> Pool:

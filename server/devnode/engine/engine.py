@@ -12,6 +12,7 @@ from typing import Any
 from server.devnode.engine import (
     clock,
     order_actions,
+    referrals,
     refusals,
     settings_actions,
     snapshots,
@@ -50,7 +51,6 @@ DEFAULT: Response = {"type": "default"}
 # Accepted and without effect here.
 _IDLE = (
     "noop",
-    "reserveRequestWeight",
     "setDisplayName",
     "evmUserModify",
     "spotUser",
@@ -100,7 +100,9 @@ class Engine(Reads):
             "approveBuilderFee": settings_actions.approve_builder_fee,
             "createSubAccount": settings_actions.create_sub_account,
             "subAccountModify": settings_actions.modify_sub_account,
-            "setReferrer": settings_actions.set_referrer,
+            "setReferrer": referrals.set_referrer,
+            "registerReferrer": referrals.register_referrer,
+            "reserveRequestWeight": transfers.reserve_request_weight,
             "usdSend": transfers.usd_send,
             "spotSend": transfers.spot_send,
             "usdClassTransfer": transfers.usd_class_transfer,

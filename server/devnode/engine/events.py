@@ -177,7 +177,8 @@ class MarginMoved(NamedTuple):
 
 
 class Collateral(NamedTuple):
-    """Cash that the exchange moved on a dex: what a liquidation left, or what an account could not pay."""
+    """Cash that the exchange moved on a dex: what a liquidation left, what an account could not pay, or
+    what it pays for more actions."""
 
     time: int
     dex: str

@@ -14,6 +14,7 @@ from server.devnode.engine.listing import Instrument
 from server.devnode.engine.makers import Makers, best, look
 from server.devnode.engine.margin import free, leverage_of
 from server.devnode.engine.matching import reducible
+from server.devnode.engine.referrals import VOLUME
 from server.devnode.engine.render import Renderer
 from server.devnode.engine.state import Ground
 from server.devnode.engine.units import number, usd
@@ -260,6 +261,38 @@ class Reads:
             if agent.name
         ]
 
+    def referred(self, user: str) -> Row | None:
+        """By whose code an account came: `referredBy`."""
+        account = self._ground.state.accounts.get(user)
+        if account is None or account.referred is None:
+            return None
+        return {"referrer": account.referred.referrer, "code": account.referred.code}
+
+    def referrer_state(self, user: str) -> Row:
+        """`referrerState`: what is still to be done for a code, or the code and who came by it."""
+        accounts = self._ground.state.accounts
+        account = accounts.get(user)
+        if account is None or account.volume < VOLUME:
+            return {"stage": "needToTrade", "data": {"required": usd(VOLUME)}}
+        if account.code is None:
+            return {"stage": "needToCreateCode"}
+        rows = []
+        for other in account.referrals:
+            since = accounts[other].referred
+            assert since is not None  # both are written at once
+            rows.append(
+                {
+                    "cumVlm": usd(accounts[other].volume - since.volume),
+                    "cumRewardedFeesSinceReferred": "0.0",
+                    "cumFeesRewardedToReferrer": "0.0",
+                    "timeJoined": since.time,
+                    "user": other,
+                    "tokenToState": [],
+                }
+            )
+        data = {"code": account.code, "nReferrals": len(rows), "referralStates": rows}
+        return {"stage": "ready", "data": data}
+
     def max_builder_fee(self, user: str, builder: str) -> int:
         account = self._ground.state.accounts.get(user)
         return account.builders.get(builder, 0) if account else 0
@@ -278,6 +311,11 @@ class Reads:
         if account.master is not None:
             return {"role": "subAccount", "data": {"master": account.master}}
         return {"role": "user"}
+
+    def reserved(self, user: str) -> int:
+        """Actions that were paid for."""
+        account = self._ground.state.accounts.get(user)
+        return account.reserved if account else 0
 
     def volume(self, user: str) -> int:
         """Traded ever, micro-USD: what the address limits count by."""

@@ -60,9 +60,16 @@ AGENT_SEND = "Agent can only send asset to same user or their sub-accounts."
 AGENT_EXPIRED = "Agent valid_until already expired."
 AGENT_USED = "Extra agent already used."
 TOO_MANY_AGENTS = "Too many extra agents for cumulative volume traded. Current limit is {}"
+RESERVATION = "Insufficient balance to reserve request weight"  # (ours)
 BUILDER_RATE = "Invalid builder fee rate."  # (ours)
 CANCEL_TOO_SOON = "Scheduled cancel time too early, must be at least 5 seconds from now."  # (ours)
 TOO_MANY_CANCELS = "Too many scheduled cancels triggered for the day. Limit is 10."
+HAS_CODE = "Referral code already registered for this user"
+CODE_TAKEN = "Referral code already registered"
+NO_CODE_YET = "Cannot generate referral code until enough volume traded"
+HAS_REFERRER = "Referrer already set"
+SELF_REFERRAL = "Cannot self-refer"
+NO_REFERRER = "Referral code does not exist"  # (ours)
 UNKNOWN_ACTION = "Unsupported action: {}"  # (ours)
 
 

@@ -182,8 +182,3 @@ def modify_sub_account(ground: Ground, account: Account, action: Action) -> Resp
         raise Refused(refusals.NO_VAULT.format(address))
     ground.state.accounts[address].name = action["name"]
     return DEFAULT
-
-
-def set_referrer(ground: Ground, account: Account, action: Action) -> Response:
-    account.referrer = action["code"]
-    return DEFAULT

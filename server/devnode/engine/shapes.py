@@ -95,6 +95,8 @@ ACTIONS: Mapping[str, Check] = {
         subAccountUser=is_address, isDeposit=is_flag, token=is_text, amount=is_text
     ),
     "setReferrer": record(code=is_text),
+    "registerReferrer": record(code=is_text),
+    "reserveRequestWeight": record(weight=is_natural, destination=maybe(is_address)),
     "usdSend": record(destination=is_address, amount=is_text),
     "spotSend": record(**_SENT),
     "usdClassTransfer": record(amount=is_text, toPerp=is_flag),

@@ -67,6 +67,7 @@ class State:
     accounts: dict[str, Account] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)  # live agents: address -> account
     used_agents: set[str] = field(default_factory=set)
+    codes: dict[str, str] = field(default_factory=dict)  # of referrals: code -> account
     books: dict[int, Book] = field(default_factory=dict)
     oracles: dict[int, int] = field(default_factory=dict)
     marks: dict[int, int] = field(default_factory=dict)

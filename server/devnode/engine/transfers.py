@@ -12,7 +12,7 @@ from typing import Any
 
 from server.devnode.engine import refusals
 from server.devnode.engine.account import Account
-from server.devnode.engine.events import LedgerUpdate
+from server.devnode.engine.events import Collateral, LedgerUpdate
 from server.devnode.engine.listing import SPOT_ASSETS, USDC, Token
 from server.devnode.engine.margin import withdrawable
 from server.devnode.engine.refusals import Refused
@@ -25,6 +25,7 @@ DEFAULT: Response = {"type": "default"}
 
 SPOT = "spot"  # the name of the spot side where a dex is asked for
 WITHDRAWAL_FEE = 1_000_000
+REQUEST_COST = 500  # micro-USD: official docs, rate limits
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 
 
@@ -140,6 +141,22 @@ def withdraw(ground: Ground, account: Account, action: Action) -> Response:
         "fee": usd(WITHDRAWAL_FEE),
     }
     _log(ground, (account.address,), delta)
+    return DEFAULT
+
+
+def reserve_request_weight(ground: Ground, account: Account, action: Action) -> Response:
+    """Pay from the perps for more actions, of one's own or of another account."""
+    target = account
+    if (to := action.get("destination")) is not None:
+        target = ground.account(_address(to))
+    cost = action["weight"] * REQUEST_COST
+    pool = account.pool("")
+    if cost > withdrawable(pool, ground.state.marks, ground.instruments):
+        raise Refused(refusals.RESERVATION)
+    pool.cash -= cost
+    ground.pool(FEES, "").cash += cost
+    ground.history.add(Collateral(ground.state.now, "", account.address, FEES, cost))
+    target.reserved += action["weight"]
     return DEFAULT
 
 

@@ -122,15 +122,13 @@ def _max_builder_fee(truth: Truth, request: InfoRequest, now_ms: int) -> Answer:
 
 
 def _referral(truth: Truth, user: str) -> dict[str, Any]:
-    account = truth.engine.ground.state.accounts.get(user)
-    code = account.referrer if account else None
     return {
-        "referredBy": None if code is None else {"referrer": "0x" + "0" * 40, "code": code},
+        "referredBy": truth.engine.referred(user),
         "cumVlm": rate_limit(truth, user)["cumVlm"],
         "unclaimedRewards": "0.0",
         "claimedRewards": "0.0",
         "builderRewards": "0.0",
-        "referrerState": {"stage": "needToTrade", "data": {"required": "10000.0"}},
+        "referrerState": truth.engine.referrer_state(user),
         "rewardHistory": [],
         "tokenToState": [],
     }

@@ -23,13 +23,14 @@ PERIODS = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS, "allTime": N
 
 
 def rate_limit(truth: Truth, user: str) -> dict[str, Any]:
-    """`userRateLimit`."""
+    """`userRateLimit`: what was paid for is no part of the cap, but is used up first (spec/info.md)."""
     volume = truth.engine.volume(user)
+    used = truth.signed.allowance.used[user] - truth.engine.reserved(user)
     return {
         "cumVlm": usd(volume),
-        "nRequestsUsed": truth.signed.allowance.used[user],
+        "nRequestsUsed": max(0, used),
         "nRequestsCap": truth.signed.allowance.cap(volume),
-        "nRequestsSurplus": 0,
+        "nRequestsSurplus": max(0, -used),
     }
 
 

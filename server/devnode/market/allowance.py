@@ -36,9 +36,14 @@ class Allowance:
         """What somebody who has traded so many micro-USD may send."""
         return (FREE if self._free is None else self._free) + volume // 1_000_000
 
-    def take(self, user: str, action: Mapping[str, Any], volume: int, now_ms: int) -> str | None:
-        """Count an action, or return the text of its refusal: what is refused does not count."""
-        cap, used = self.cap(volume), self.used[user] + items_of(action)
+    def take(
+        self, user: str, action: Mapping[str, Any], volume: int, now_ms: int, reserved: int = 0
+    ) -> str | None:
+        """Count an action, or return the text of its refusal: what is refused does not count.
+
+        `reserved` actions were paid for, and are used up before the others.
+        """
+        cap, used = self.cap(volume) + reserved, self.used[user] + items_of(action)
         if action["type"] in ("cancel", "cancelByCloid"):
             cap = min(cap + CANCELS, 2 * cap)
         if self._free is not None and used > cap:

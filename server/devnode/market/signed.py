@@ -84,7 +84,7 @@ class Signed:
         account = engine.ground.state.agents.get(signer, signer)
         self.actors = (account, vault.lower()) if vault else (account,)
         user = self.actors[-1]
-        refusal = self.allowance.take(user, action, engine.volume(user), now_ms)
+        refusal = self.allowance.take(user, action, engine.volume(user), now_ms, engine.reserved(user))
         if refusal is not None:
             return error(refusal)
         return engine.apply(action, signer=signer, vault_address=vault, nonce=nonce, now_ms=now_ms)

@@ -1,7 +1,8 @@
 """A second bookkeeper: what every account has, made of nothing but the events that the engine publishes.
 
 It shares no arithmetic with the engine. Not in the log, and not looked at here: agents, approvals, names,
-scheduled cancels; and the orders of the house, which follow from the marks and lose what is filled of them.
+referrals, reserved requests, scheduled cancels; and the orders of the house, which follow from the marks and
+lose what is filled of them.
 """
 
 from collections import Counter

@@ -188,8 +188,19 @@ def test_builders_are_paid_what_was_approved(hand: Hand) -> None:
 
 def test_what_has_no_effect_is_still_answered(hand: Hand) -> None:
     default = {"type": "default"}
-    assert hand.act(ANN, "setReferrer", code="ABC") == default
-    assert hand.act(ANN, "reserveRequestWeight", weight=100) == default
+    assert hand.act(ANN, "noop") == default
     assert hand.act(ANN, "vaultTransfer", vaultAddress=OTHER, isDeposit=True, usd=1) == (
         f"Vault not registered: {OTHER}"
     )
+
+
+def test_more_actions_are_paid_for_from_the_perps(hand: Hand) -> None:
+    default = {"type": "default"}
+    assert hand.act(ANN, "reserveRequestWeight", weight=100) == default
+    assert (hand.engine.core(ANN).cross_raw, hand.engine.reserved(ANN)) == (9_999_950_000, 100)
+    assert hand.act(ANN, "reserveRequestWeight", weight=7, destination=BOB_IN_CAPITALS) == default
+    assert (hand.engine.core(BOB).cross_raw, hand.engine.reserved(BOB)) == (10_000 * USD, 7)
+    assert hand.engine.core(FEES).cross_raw == 53_500
+    refused = "Insufficient balance to reserve request weight"
+    assert hand.act(ANN, "reserveRequestWeight", weight=20_000_000) == refused
+    assert hand.engine.reserved(ANN) == 100

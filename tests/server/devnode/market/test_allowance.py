@@ -59,3 +59,18 @@ async def test_what_comes_too_late_counts_five_times(devnode: Start) -> None:
     await bot.send(NOOP)
     await bot.send(NOOP, expires=1_600_000_000_000)
     assert (await bot.ask("userRateLimit"))["nRequestsUsed"] == 6
+
+
+async def test_what_was_paid_for_is_used_up_first(devnode: Start) -> None:
+    node = await devnode(limits=Limits(actions_per_account=2), paused=True, time_ms=1_700_000_000_000)
+    bot = Trader(node)
+    await bot.send({"type": "reserveRequestWeight", "weight": 3})
+    limit = await bot.ask("userRateLimit")
+    assert list(limit.values()) == ["0.0", 0, 2, 2]
+    for _ in range(4):
+        assert (await bot.send(NOOP))["status"] == "ok"
+    limit = await bot.ask("userRateLimit")
+    assert list(limit.values()) == ["0.0", 2, 2, 0]
+    await bot.send(NOOP)  # the one in ten seconds
+    assert (await bot.send(NOOP))["response"].startswith("Too many cumulative requests sent (7 > 5)")
+    assert (await bot.ask("clearinghouseState"))["withdrawable"] == "9999.9985"
