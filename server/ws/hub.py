@@ -245,6 +245,8 @@ class Hub:
         # before the member is registered would be missed.
         topic = member.topic
         resumes = self._acknowledge(member)
+        if topic.subscription not in member.holds:
+            return  # its socket took no more than that: it was let go
         if resumes is not None:
             self.counts.resumed += 1
             topic.send_missed(member, resumes)
@@ -264,8 +266,9 @@ class Hub:
                 topic.number,
                 b"false" if resumes is None else b"true",
             )
-        member.tell(acknowledged("subscribe", member.echo, more))
+        # First, for the client may be let go by what it is told: admitted after that, nobody would drop it.
         topic.admit(member)
+        member.tell(acknowledged("subscribe", member.echo, more))
         return resumes
 
     def _leave(self, member: Member, now: float) -> None:

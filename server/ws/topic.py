@@ -13,7 +13,10 @@ from server.ws.subscribing import Wanted
 
 
 class Sink(Protocol):
-    """One client's socket. Takes a frame without ever waiting, raising, or calling back into the hub."""
+    """One client's socket. Takes a frame without ever waiting or raising.
+
+    It may end its client for being slow, there and then: that one leaves the hub (`Hub.leave`), nothing else.
+    """
 
     def send(self, frame: bytes, key: Hashable | None) -> None:
         """`key`: while it waits, a later frame with the same one takes its place; None to be kept."""

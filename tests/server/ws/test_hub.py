@@ -1,5 +1,6 @@
 """Who is told what: acknowledgements, snapshots, refusals, numbers, coming back."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import orjson
@@ -385,6 +386,37 @@ def test_of_a_state_only_the_last_is_missed() -> None:
     up_to_date = Ear()
     stage.subscribe(up_to_date, replica={**SEQ, "resume": {"epoch": "run-1", "seq": 3}})
     assert len(up_to_date.heard) == 1
+
+
+# Clients that are let go for being slow, by whatever they are told
+
+
+class Slow(Ear):
+    """Leaves with the first frame."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self._stage = stage
+
+    def send(self, frame: bytes, key: Hashable | None) -> None:
+        super().send(frame, key)
+        self._stage.hub.leave(self.holds, self._stage.now)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_who_is_let_go_with_its_acknowledgement_leaves_nothing(alone: bool) -> None:
+    stage, other = Stage(), Ear()
+    slow = Slow(stage)
+    if not alone:
+        stage.subscribe(other)
+    stage.subscribe(slow)
+    stage.mirror.confirm(MIDS)
+    stage.hub.check()
+    assert slow.heard == [acknowledgement()] and not slow.holds
+    assert len(stage.hub) == (0 if alone else 1)
+    stage.mirror.push(MIDS, 1)
+    assert slow.heard == []
+    assert other.heard == ([] if alone else [acknowledgement(), frame("allMids", 1)])
 
 
 # Any schedule
