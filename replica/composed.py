@@ -25,6 +25,9 @@ EVERY_S = 1.0
 META_EVERY_S = 30.0
 """The universe is read again when contexts and `meta` differ in length, at the most so often."""
 
+META_GOOD_S = 300.0
+"""And after so long in any case: a changed leverage or a delisting leaves the length as it is."""
+
 
 class _Envelope(msgspec.Struct):
     data: msgspec.Raw
@@ -61,6 +64,7 @@ class Composed:
         self._users: dict[Subscription, dict[Subscription, None]] = {}
         self._meta: bytes | None = None
         self._meta_asked = float("-inf")
+        self._meta_of = float("-inf")  # when it was asked for
         self._reading: asyncio.Task[None] | None = None
         mirror.listener = _Ear(self)
 
@@ -137,6 +141,8 @@ class Composed:
     def _hold_whole(self, subscription: Subscription) -> str | None:
         if subscription.user is None:
             return "Invalid subscription"
+        if not self._wholes and self._meta_is_old():
+            self._meta = None  # nobody had it read again
         whole = self._wholes[subscription] = _Whole(parts_of(subscription.user))
         for part in whole.parts:
             self._users.setdefault(part, {})[subscription] = None
@@ -188,9 +194,12 @@ class Composed:
                 return None
             parts[part.type] = bytes(_envelope(frames[-1]).data)
         frame = None if self._meta is None else compose(parts, self._meta)
-        if frame is None:
+        if frame is None or self._meta_is_old():
             self._read_meta()
         return frame
+
+    def _meta_is_old(self) -> bool:
+        return asyncio.get_running_loop().time() - self._meta_of >= META_GOOD_S
 
     def _read_meta(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -205,11 +214,12 @@ class Composed:
             logger.info("no meta for webData2: %s", error)
         else:
             if answer.status == 200:
-                self._meta = answer.body
+                self._meta, self._meta_of = answer.body, self._meta_asked
         finally:
             self._reading = None
         for subscription, whole in tuple(self._wholes.items()):
-            self._look(subscription, whole)
+            if self._wholes.get(subscription) is whole:
+                self._look(subscription, whole)
 
     # -- what the mirror says --------------------------------------------------------------------------
 
@@ -237,7 +247,9 @@ class Composed:
         if was_direct and self.listener is not None:
             self.listener.refused(part, text)
         for subscription in wholes:
-            whole = self._wholes.pop(subscription)
+            whole = self._wholes.pop(subscription, None)
+            if whole is None:
+                continue  # given up by whoever was just told of another
             self._let_go(subscription, whole.parts)
             _stop(whole.due)
             if self.listener is not None:
@@ -245,7 +257,9 @@ class Composed:
 
     def _part_changed(self, part: Subscription) -> None:
         for subscription in tuple(self._users.get(part, ())):
-            self._look(subscription, self._wholes[subscription])
+            whole = self._wholes.get(subscription)
+            if whole is not None:  # else given up by whoever was just told of another
+                self._look(subscription, whole)
 
     def check(self) -> None:
         """Tests call it after each step."""

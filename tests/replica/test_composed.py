@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from replica.clock import Clock
-from replica.composed import EVERY_S, META_EVERY_S, Composed
+from replica.composed import EVERY_S, META_EVERY_S, META_GOOD_S, Composed
 from replica.errors import UpstreamUnavailable
 from replica.events import Confirmed, Lost, Pushed, Refused
 from replica.mirror import Mirror, MirrorSettings
@@ -48,6 +48,7 @@ class Upstream:
         self.held: list[Subscription] = []
         self.refuses: str | None = None
         self.coins = 1
+        self.delisted = False
         self.fails = False
         self.asked = 0
 
@@ -70,18 +71,22 @@ class Upstream:
         await asyncio.sleep(0.1)
         if self.fails:
             raise UpstreamUnavailable("down")
-        return Answer(200, json.dumps({"universe": [{}] * self.coins}).encode(), "application/json")
+        coin = {"isDelisted": True} if self.delisted else {}
+        return Answer(200, json.dumps({"universe": [coin] * self.coins}).encode(), "application/json")
 
 
 class Ear:
     def __init__(self) -> None:
         self.told: list[tuple[str, Any]] = []
+        self.on_told: Callable[[], None] = lambda: None
 
     def confirmed(self, subscription: Subscription) -> None:
         self.told.append((subscription.type, "confirmed"))
+        self.on_told()
 
     def refused(self, subscription: Subscription, text: str) -> None:
         self.told.append((subscription.type, text))
+        self.on_told()
 
     def frame(self, subscription: Subscription, frame: bytes) -> None:
         self.told.append((subscription.type, json.loads(frame)["data"]))
@@ -209,6 +214,30 @@ async def test_what_the_upstream_refuses_of_it_refuses_all_of_it() -> None:
         assert one.upstream.held == []
 
 
+async def test_a_listener_may_give_up_one_while_it_is_told_of_another() -> None:
+    async with site() as one:
+        others = [Subscription({"type": "webData2", "user": "0x" + digits * 20}) for digits in ("b0", "ca")]
+        for subscription in (WHOLE, *others):
+            assert one.composed.hold(subscription) is None
+
+        def release(*subscriptions: Subscription) -> None:
+            one.ear.on_told = lambda: None
+            for subscription in subscriptions:
+                one.composed.release(subscription)
+
+        for subscription in (WHOLE, *others):
+            one.confirm(*(p for p in parts_of(subscription.user or "") if p.user))
+        one.confirm(PARTS["allDexsAssetCtxs"])
+        one.ear.on_told = lambda: release(others[0])
+        one.confirm(PARTS["spotAssetCtxs"])
+        assert one.ear.take() == [("webData2", "confirmed")] * 2
+        one.ear.on_told = lambda: release(others[1])
+        one.upstream.held.remove(PARTS["spotAssetCtxs"])
+        one.apply(Refused(PARTS["spotAssetCtxs"], "no"))
+        assert one.ear.take() == [("webData2", "no")]
+        assert one.upstream.held == []
+
+
 async def test_nothing_is_made_of_a_part_that_is_not_fed() -> None:
     async with site() as one:
         await whole(one)
@@ -239,6 +268,22 @@ async def test_a_listing_has_the_universe_read_again_but_not_all_the_time() -> N
         await asyncio.sleep(3 * EVERY_S)
         assert one.upstream.asked == 2
         assert [name for name, _ in one.ear.take()] == ["webData2"]
+
+
+async def test_the_universe_does_not_grow_old() -> None:
+    async with site() as one:
+        await whole(one)
+        one.upstream.delisted = True
+        await asyncio.sleep(META_GOOD_S)
+        one.push(SPOT)
+        await asyncio.sleep(3 * EVERY_S)
+        assert one.ear.take()[-1][1]["meta"] == {"universe": [{"isDelisted": True}]}
+        assert one.upstream.asked == 2
+        one.composed.release(WHOLE)
+        one.upstream.delisted = False
+        await asyncio.sleep(META_GOOD_S)
+        await whole(one)
+        assert [data["meta"] for _, data in one.ear.take() if data != "confirmed"] == [{"universe": [{}]}]
 
 
 async def test_without_a_universe_it_is_asked_for_again_when_something_comes() -> None:
