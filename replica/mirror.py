@@ -6,7 +6,7 @@ its questions go to `/info`, and what they bring is told in one such stretch aga
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,7 +43,10 @@ class Upstream(Protocol):
 
 
 class Listener(Protocol):
-    """Whom the mirror tells. Plain calls, in order; they may call `hold` and `release`."""
+    """Whom the mirror tells. Plain calls, in order; they may call `hold` and `release`.
+
+    One that raises is logged and counted, and what it was told stays told.
+    """
 
     def confirmed(self, subscription: Subscription) -> None:
         """The upstream has accepted it: once from `hold` to the end, reconnects are not told."""
@@ -183,7 +186,7 @@ class Mirror:
         return stream is not None and stream.confirmed
 
     def promised(self, subscription: Subscription) -> None:
-        """A client was told that he is subscribed, before the upstream was: from now on he is owed all of it."""
+        """A client was told that it is subscribed before the upstream agreed: it is owed all from now on."""
         stream = self._streams.get(subscription)
         if stream is None or stream.confirmed or stream.promised:
             return
@@ -221,15 +224,14 @@ class Mirror:
         if isinstance(event, Pushed):
             stream = self._streams.get(event.subscription)
             if stream is not None:
-                outs = stream.memory.receive(event.frame, event.data, self._now(now))
-                self._publish(event.subscription, stream, outs)
+                self._publish(event.subscription, stream, self._received(event, stream, self._now(now)))
                 self._attend(event.subscription, stream)
         elif isinstance(event, Confirmed):
             stream = self._streams.get(event.subscription)
             if stream is not None:
                 first, stream.confirmed = not stream.confirmed, True
                 if first and stream.held and self.listener is not None:
-                    self.listener.confirmed(event.subscription)
+                    self._tell(self.listener.confirmed, event.subscription)
                 self._confirm(event.subscription, stream)
         elif isinstance(event, Lost):
             for subscription in event.subscriptions:
@@ -239,7 +241,7 @@ class Mirror:
             if stream is not None:
                 self._drop(event.subscription)
                 if stream.held and self.listener is not None:
-                    self.listener.refused(event.subscription, event.text)
+                    self._tell(self.listener.refused, event.subscription, event.text)
 
     async def close(self) -> None:
         """Give everything up and wait for what is under way."""
@@ -277,10 +279,27 @@ class Mirror:
             if listener is None or not stream.held:
                 return
             if isinstance(out, Gap):
-                listener.gap(subscription, out)
+                self._tell(listener.gap, subscription, out)
             else:
                 self.counts.frames += 1
-                listener.frame(subscription, out)
+                self._tell(listener.frame, subscription, out)
+
+    def _tell(self, say: Callable[..., None], subscription: Subscription, *what: object) -> None:
+        try:
+            say(subscription, *what)
+        except Exception:
+            # Its fault and its loss: the connection, and all others that it feeds, must not pay for it.
+            self.counts.faults += 1
+            logger.exception("the listener failed at %r", subscription)
+
+    def _received(self, event: Pushed, stream: _Stream, now: Now) -> Sequence[Out]:
+        try:
+            return stream.memory.receive(event.frame, event.data, now)
+        except Exception:
+            # A fault of ours. As with what a memory can't read, whoever listens may know better.
+            self.counts.faults += 1
+            logger.exception("the memory of %r failed", event.subscription)
+            return (event.frame,)
 
     def _attend(self, subscription: Subscription, stream: _Stream) -> None:
         """Begin and end what the memory waits for."""

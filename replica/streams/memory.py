@@ -33,13 +33,17 @@ class Now(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a mirror. `repeated` are rows or states that came again (or too late) and were not told."""
+    """Counts of a mirror. `repeated` are rows or states that came again (or too late) and were not told.
+
+    `faults` are ours: a memory or the listener raised.
+    """
 
     frames: int = 0
     rows_healed: int = 0
     repeated: int = 0
     gaps: int = 0
     unreadable: int = 0
+    faults: int = 0
 
 
 class Latest(NamedTuple):

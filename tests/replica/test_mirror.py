@@ -12,6 +12,7 @@ from replica.clock import Clock
 from replica.errors import BudgetExhausted, UpstreamTimeout, UpstreamUnavailable
 from replica.events import Confirmed, Lost, Pushed, Refused
 from replica.mirror import Mirror, MirrorSettings
+from replica.streams.log import LogMemory
 from replica.streams.memory import Gap
 from replica.subscription import Subscription
 from replica.upstream.rest import Answer
@@ -267,6 +268,43 @@ async def test_a_listener_that_leaves_while_it_is_told_is_told_no_more() -> None
         one.push(FILLS, fills(1, snapshot=True))
         assert one.ear.since() == ["confirmed", fills(1, snapshot=True)]
         assert one.upstream.held == []
+
+
+async def test_a_listener_that_fails_costs_nobody_else_anything(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    async with site() as one:
+        one.opened(1)
+        one.upstream.answer = lambda body: said([fill(1), fill(2)])
+        one.reconnect(FILLS)
+        one.push(FILLS, fills(3, snapshot=True))
+        one.ear.on_frame = fail
+        await asyncio.sleep(5.0)
+        one.push(FILLS, fills(4))
+        one.ear.on_frame = lambda: None
+        one.push(FILLS, fills(4))
+        one.push(FILLS, fills(5))
+        assert one.ear.since() == [fills(2, 3), fills(4), fills(5)]
+        assert one.mirror.counts.faults == 2
+        assert caplog.text.count("the listener failed at <userFills") == 2
+
+
+async def test_a_frame_at_which_we_fail_goes_out_as_it_came(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object) -> Any:
+        raise ZeroDivisionError
+
+    async with site() as one:
+        one.opened(1)
+        monkeypatch.setattr(LogMemory, "_live", fail)
+        one.push(FILLS, fills(2))
+        monkeypatch.undo()
+        one.push(FILLS, fills(3))
+        assert one.ear.since() == [fills(2), fills(3)]
+        assert one.mirror.counts.faults == 1
+        assert "the memory of <userFills" in caplog.text
 
 
 # -- healing --------------------------------------------------------------------------------------------
