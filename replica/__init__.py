@@ -16,6 +16,7 @@ from replica.recording.files import Rotation
 from replica.recording.recorder import Recorder, RecorderSettings
 from replica.replica import Fetched, PerpDexs, Replica, ReplicaSettings
 from replica.state.clearinghouse import HeldState
+from replica.state.documents import LISTINGS, Document, DocumentLimits, DocumentStore
 from replica.state.readiness import Phase, Readiness
 from replica.state.store import Bounds, Store
 from replica.subscription import Subscription
@@ -23,14 +24,20 @@ from replica.upstream.feed import FeedSettings
 from replica.upstream.rest import Answer
 from replica.upstream.tap import Tap
 from replica.upstream.usage import LedgerLimits
+from replica.upstream.weight import ROWS_PER_WEIGHT, info_cost
 
 __all__ = [
     "INTERVALS",
+    "LISTINGS",
+    "ROWS_PER_WEIGHT",
     "SUBSCRIPTION_TYPES",
     "Answer",
     "Bounds",
     "BudgetExhausted",
     "Clock",
+    "Document",
+    "DocumentLimits",
+    "DocumentStore",
     "FeedSettings",
     "Fetched",
     "HeldState",
@@ -55,5 +62,6 @@ __all__ = [
     "UpstreamUnavailable",
     "WriteNotSent",
     "WriteOutcomeUnknown",
+    "info_cost",
     "kind_of",
 ]

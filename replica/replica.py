@@ -5,7 +5,7 @@ This is the one object the server holds. Everything it hands out is read-only or
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -19,6 +19,7 @@ from replica.errors import ReplicaError, UpstreamUnavailable
 from replica.events import AccountFetched, AccountStates, FeedEvent, FollowingEnded, State
 from replica.mirror import Mirror, MirrorSettings
 from replica.state.clearinghouse import HeldState
+from replica.state.documents import LISTINGS, Document, DocumentLimits, DocumentStore
 from replica.state.readiness import Readiness
 from replica.state.store import Bounds, Store
 from replica.state.upstream_clock import UpstreamClock
@@ -47,6 +48,9 @@ FUTURE_S = 60.0
 LATE_AFTER_S = 2.0
 """A push may take this long on its way, the upstream's rendering included, and count as new on arrival."""
 
+REFUSALS = DocumentLimits(count=2_000, size=8 << 20)
+"""How many refused questions are remembered, whatever becomes of the answers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaSettings:
@@ -70,6 +74,8 @@ class ReplicaSettings:
     write_connections: int = 32
     perp_dexs_ttl_s: float = 60.0
     universe_refresh_s: float = 60.0
+    documents: DocumentLimits = field(default_factory=DocumentLimits)
+    error_ttl_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,10 @@ class Replica:
         self.settings = settings
         self.clock = clock
         self.store = Store(settings.bounds)
+        # No question is under way for longer than it waits for the budget, the connection and the answer.
+        keep_s = settings.budget_wait_s + settings.connect_timeout_s + settings.read_timeout_s + 1.0
+        self.documents = DocumentStore(settings.documents, keep_s=keep_s)
+        self.refusals = DocumentStore(REFUSALS, keep_s=keep_s)
         self.upstream_clock = UpstreamClock()
         self.readiness = Readiness()
         self.plan: Plan = plan(settings.follow, users_limit=settings.ledger.users)
@@ -214,8 +224,12 @@ class Replica:
         """The upstream's clock, rather too late than too early."""
         # The estimate is a lower bound: it lags as much as every state did that it was made of. Our own
         # clock does not; should that be ahead, a floor set by it costs one read of the upstream.
-        told = self.upstream_clock.now_ms(self.clock.monotonic())
-        return max(int(self.clock.wall() * 1000), told or 0)
+        return self._upstream_ms(self.clock.monotonic())
+
+    def _upstream_ms(self, moment: float) -> int:
+        ago_s = self.clock.monotonic() - moment
+        told = self.upstream_clock.now_ms(moment)
+        return max(int((self.clock.wall() - ago_s) * 1000), told or 0)
 
     # -- reading from the upstream ---------------------------------------------------------------------
 
@@ -248,6 +262,50 @@ class Replica:
         answer, _ = await self._read(type_, body, content_type, None, None)
         return answer
 
+    async def fetch_document(
+        self,
+        key: Hashable,
+        type_: str,
+        body: bytes,
+        *,
+        ttl_s: float,
+        tags: Iterable[str] = (),
+        wait_s: float | None = None,
+        deadline_s: float | None = None,
+    ) -> Document:
+        """Ask the upstream with `body` and remember the answer under `key` for `ttl_s` seconds.
+
+        Returns the upstream's answer whatever it is, fresh until it expires if it is remembered. Besides good
+        ones (in `documents`), refusals that would be the same again are remembered, for `error_ttl_s`, in
+        `refusals`; no other is. Raises as `fetch_account`.
+        """
+        answer, started = await self._read(type_, body, JSON, wait_s, deadline_s)
+        good = answer.status == 200
+        if not good:
+            ttl_s = self.settings.error_ttl_s if _would_refuse_again(answer) else 0.0
+        document = Document(
+            answer.body,
+            as_of=self._upstream_ms(started),
+            received=started,
+            fresh_until=started + ttl_s,
+            status=answer.status,
+            content_type=answer.content_type,
+            tags=tags,
+        )
+        if good:
+            self.refusals.forget(key)
+        if ttl_s:
+            store = self.documents if good else self.refusals
+            store.remember(key, document, key_size=len(body))
+        return document
+
+    def expire(self, tags: Iterable[str]) -> None:
+        """Something happened: documents that bear one of these tags are not fresh any more."""
+        tags = tuple(tags)
+        now = self.clock.monotonic()
+        self.documents.expire(tags, now)
+        self.refusals.expire(tags, now)
+
     def affordable_fetches(self, within_s: float) -> int:
         """How many account states the budget can surely pay for within `within_s` seconds."""
         return self._reader.affordable("clearinghouseState", Lane.READ, within_s)
@@ -275,7 +333,10 @@ class Replica:
 
     async def refresh_universe(self) -> None:
         """Read again which coins there are, if that was not just done. What can't be had stays as it was."""
+        before = self._universe.universe
         await self._universe.refresh()
+        if self._universe.universe != before:
+            self.expire((LISTINGS,))
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -340,6 +401,11 @@ class Replica:
 def _websocket_url(base_url: str) -> str:
     """http(s)://host/path -> ws(s)://host/path/ws."""
     return "ws" + base_url.rstrip("/").removeprefix("http") + "/ws"
+
+
+def _would_refuse_again(answer: Answer) -> bool:
+    """Whether the same question would be answered so again: no such type, coin or dex (spec/info.md 1.1)."""
+    return answer.status == 422 or (answer.status == 500 and answer.body.strip() == b"null")
 
 
 def _report_death(task: asyncio.Task[None]) -> None:

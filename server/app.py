@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from random import Random
 from typing import NamedTuple
 
@@ -21,10 +21,22 @@ import aiohttp
 import uvicorn
 from starlette.applications import Starlette
 
-from replica import Bounds, Clock, FeedSettings, LedgerLimits, Recorder, Replica, ReplicaSettings, Tap
+from replica import (
+    Bounds,
+    Clock,
+    DocumentLimits,
+    FeedSettings,
+    LedgerLimits,
+    Recorder,
+    Replica,
+    ReplicaSettings,
+    Tap,
+)
 from server.accounts import AccountsSettings
 from server.batch import BatchSettings
+from server.capabilities import Row, table
 from server.devnode import Devnode, Limits
+from server.documents import DocumentsSettings
 from server.exchange import Exchange, ExchangePolicy
 from server.fastpath import fast_protocol
 from server.freshness import Floors
@@ -72,10 +84,18 @@ class Program:
         )
         # Nothing served is older than this: a longer memory of writes would hold nobody to anything.
         frozen_s = settings.frozen_after_s or math.inf
-        oldest_s = max(settings.stale_if_error_s, settings.account_ttl_s, settings.account_live_s, frozen_s)
+        told = info_settings(settings)
+        oldest_s = max(
+            settings.stale_if_error_s,
+            settings.account_ttl_s,
+            settings.account_live_s,
+            frozen_s,
+            settings.error_ttl_s,
+            *(row.ttl_s for row in told.rows.values() if row.of_accounts),
+        )
         floors = Floors(keep_s=oldest_s + settings.batch_deadline_s + 1.0)
-        self.info = Info(self.replica, floors, info_settings(settings))
-        self.exchange = Exchange(self.replica, floors, exchange_policy(settings))
+        self.info = Info(self.replica, floors, told)
+        self.exchange = Exchange(self.replica, floors, self.info.documents, exchange_policy(settings))
         self.endpoint = Endpoint(
             self.replica.mirror,
             Posts(self.info, self.exchange),
@@ -90,7 +110,7 @@ class Program:
         self.front = Front(
             self.info,
             self.exchange,
-            Starlette(routes=routes(self.replica, self.endpoint)),
+            Starlette(routes=routes(self.replica, self.endpoint, self.info)),
             max_body_bytes=settings.max_body_bytes,
         )
 
@@ -145,6 +165,8 @@ def replica_settings(settings: Settings, base_url: str, follow: tuple[str, ...])
         budget_wait_s=s.budget_wait_s,
         read_connections=s.read_connections,
         write_connections=s.write_connections,
+        documents=DocumentLimits(count=s.documents_max, size=s.documents_max_bytes),
+        error_ttl_s=s.error_ttl_s,
     )
 
 
@@ -163,8 +185,19 @@ def info_settings(settings: Settings) -> InfoSettings:
             concurrency=settings.batch_concurrency,
             perp_dexs_ttl_s=settings.perp_dexs_ttl_s,
         ),
+        documents=DocumentsSettings(
+            stale_if_error_s=settings.stale_if_error_s, mainnet=settings.network == "mainnet"
+        ),
+        rows=_rows(settings),
         denied_types=frozenset(settings.denied_types),
     )
+
+
+def _rows(settings: Settings) -> Mapping[str, Row]:
+    try:
+        return table(settings.ttls())
+    except ValueError as error:
+        raise SettingsError(f"ttl_s: {error}") from None
 
 
 def exchange_policy(settings: Settings) -> ExchangePolicy:

@@ -7,11 +7,12 @@ unchanged, and where there is none the outcome is said to be unknown and how to 
 import logging
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from replica import BudgetExhausted, Replica, WriteNotSent, WriteOutcomeUnknown
+from server.documents import Documents
 from server.freshness import Floors
 from server.info import is_json
 from server.reply import (
@@ -44,9 +45,12 @@ class ExchangePolicy(NamedTuple):
 class Exchange:
     """One per server; keeps nothing but counts."""
 
-    def __init__(self, replica: Replica, floors: Floors, policy: ExchangePolicy) -> None:
+    def __init__(
+        self, replica: Replica, floors: Floors, documents: Documents, policy: ExchangePolicy
+    ) -> None:
         self._replica = replica
         self._floors = floors
+        self._documents = documents
         self._policy = policy
         self.forwarded = 0
         self.refused = 0
@@ -54,10 +58,10 @@ class Exchange:
 
     async def answer(self, body: bytes, headers: Iterable[Header], client: str) -> Reply:
         """Forward one action for `client`."""
-        refused = self._refusal(body, headers)
-        if refused is not None:
+        request = self._accepted(body, headers)
+        if isinstance(request, Reply):
             self.refused += 1
-            return refused
+            return request
         self.forwarded += 1
         content_type = next(value for name, value in headers if name == b"content-type")
         try:
@@ -72,6 +76,7 @@ class Exchange:
             logger.error("write outcome unknown: %s", error)
             # It may have happened by now: reads of this client must not be older than that.
             floor_ms = self._raise_floor(client)
+            self._documents.wrote(request)
             reply = refusal(504, "upstream timeout", outcome="unknown", find_out=FIND_OUT)
             reply.headers.append((b"x-replica-not-before", b"%d" % floor_ms))
             return reply
@@ -80,6 +85,7 @@ class Exchange:
             out.append((b"content-type", answer.content_type.encode("latin-1", "replace")))
         if answer.status == 200 and not _is_refused(answer.body):
             out.append((b"x-replica-not-before", b"%d" % self._raise_floor(client)))
+            self._documents.wrote(request)
         elif answer.status == 200:
             out.append((b"x-replica-not-before", b"%d" % self._replica.upstream_now_ms()))
         return Reply(answer.status, out, answer.body)
@@ -90,8 +96,8 @@ class Exchange:
         ms = self._replica.upstream_now_ms() + self._policy.write_floor_margin_ms
         return self._floors.wrote(client, ms, self._replica.clock.monotonic()).ms
 
-    def _refusal(self, body: bytes, headers: Iterable[Header]) -> Reply | None:
-        """What is wrong with the request before it may leave, or None."""
+    def _accepted(self, body: bytes, headers: Iterable[Header]) -> dict[str, Any] | Reply:
+        """The decoded request if it may leave, or what is wrong with it."""
         if not is_json(headers):
             return NOT_JSON_TYPE
         try:
@@ -112,7 +118,7 @@ class Exchange:
             return refusal(403, "this server is read-only", outcome="not sent")
         if policy.allowed_actions and action["type"] not in policy.allowed_actions:
             return refusal(403, f"action type {action['type'][:64]} is not allowed here", outcome="not sent")
-        return None
+        return request
 
 
 def _is_refused(body: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""GET /health (the process is up) and GET /ready (its answers are worth having, or why not)."""
+"""GET /health (the process is up), /ready (its answers are worth having, or why not), /capabilities."""
 
 import orjson
 from starlette.requests import Request
@@ -6,11 +6,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from replica import Phase, Replica
+from server.info import Info
 from server.ws.endpoint import Endpoint
 
 
-def routes(replica: Replica, endpoint: Endpoint) -> list[Route]:
-    """The two endpoints of one replica and its websocket clients."""
+def routes(replica: Replica, endpoint: Endpoint, info: Info) -> list[Route]:
+    """The endpoints of one replica, its websocket clients and its `/info`."""
 
     async def health(request: Request) -> Response:
         return _json(200, {"status": "up"})
@@ -19,7 +20,10 @@ def routes(replica: Replica, endpoint: Endpoint) -> list[Route]:
         readiness = replica.assess()
         return _json(200 if readiness.phase is Phase.READY else 503, report(replica, endpoint))
 
-    return [Route("/health", health), Route("/ready", ready)]
+    async def capabilities(request: Request) -> Response:
+        return _json(200, info.documents.report(info.denied))
+
+    return [Route("/health", health), Route("/ready", ready), Route("/capabilities", capabilities)]
 
 
 def report(replica: Replica, endpoint: Endpoint) -> dict[str, object]:

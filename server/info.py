@@ -4,7 +4,7 @@
 then wait for what it could not do at once.
 """
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,9 +12,9 @@ import orjson
 from replica import Answer, HeldState, Replica, ReplicaError
 from server.accounts import Accounts, AccountsSettings, Found
 from server.batch import Batch, BatchSettings
-from server.coalesce import Coalescer
+from server.capabilities import TABLE, Row, Served
+from server.documents import Documents, DocumentsSettings
 from server.freshness import (
-    COALESCED,
     MEMORY,
     UPSTREAM,
     Asked,
@@ -43,11 +43,13 @@ NO_HEADERS: tuple[Header, ...] = ()
 
 
 class InfoSettings(NamedTuple):
-    """`denied_types` are refused with 403 and never reach the upstream."""
+    """`denied_types` are refused with 403 and never reach the upstream, as those that `rows` denies."""
 
     accounts: AccountsSettings = AccountsSettings()
     batch: BatchSettings = BatchSettings()
-    denied_types: frozenset[str] = frozenset({"fileSnapshot"})
+    documents: DocumentsSettings = DocumentsSettings()
+    rows: Mapping[str, Row] = TABLE
+    denied_types: frozenset[str] = frozenset()
 
 
 class Info:
@@ -56,18 +58,19 @@ class Info:
     def __init__(self, replica: Replica, floors: Floors, settings: InfoSettings) -> None:
         self._replica = replica
         self._floors = floors
-        self._denied = settings.denied_types
+        never = {type_ for type_, row in settings.rows.items() if row.served is Served.DENIED}
+        self.denied = settings.denied_types | never
         self._monotonic = replica.clock.monotonic
         self._store = replica.store
         self._accounts = Accounts(replica, settings.accounts)
         self._batch = Batch(replica, self._accounts, settings.batch)
-        self._flights: Coalescer[Answer] = Coalescer(self._monotonic)
+        self.documents = Documents(replica, settings.rows, settings.documents)
 
     async def close(self) -> None:
         """End the upstream reads still under way."""
         await self._batch.close()
         await self._accounts.close()
-        await self._flights.close()
+        await self.documents.close()
 
     def begin(
         self, body: bytes, headers: Iterable[Header], client: str
@@ -94,15 +97,13 @@ class Info:
         now = self._monotonic()
         floors = self._floors.of(client, directives.not_before_ms, now)
         asked = Asked(now, directives, floors)
-        if type_ in self._denied:
+        if type_ in self.denied:
             return refusal(403, f"type {type_[:64]} is denied here")
         if type_ == "clearinghouseState":
             return self._clearinghouse_state(request, asked)
         if type_ == "batchClearinghouseStates":
             return self._batch.begin(request, asked)
-        if directives.only_if_cached:
-            return NOT_HELD
-        return self._forward(type_, body, asked)
+        return self.documents.begin(type_, request, body, asked)
 
     # -- one account -----------------------------------------------------------------------------------
 
@@ -134,30 +135,11 @@ class Info:
             return upstream_failed(error)
         if isinstance(found, Found):
             return _state_reply(found.held, found.source, self._monotonic())
-        return self._passed_on(found, UPSTREAM)
+        return self._passed_on(found)
 
-    # -- everything else -------------------------------------------------------------------------------
-
-    async def _forward(self, type_: str, body: bytes, asked: Asked) -> Reply:
-        replica = self._replica
-        # A time of the client's own making: what is asked for now is as new as now, and no newer.
-        demanded_ms = max((floor.ms for floor in asked.floors if floor.patient), default=0)
-        ahead_s = (demanded_ms - replica.upstream_now_ms()) / 1000.0
-        if ahead_s > 0.0:
-            return not_there_yet(demanded_ms)
-        try:
-            answer, joined = await self._flights.run(
-                body,
-                lambda: replica.forward_info(type_, body, "application/json"),
-                started_after=max(asked.started_after, asked.now + ahead_s),
-            )
-        except ReplicaError as error:
-            return upstream_failed(error)
-        return self._passed_on(answer, COALESCED if joined else UPSTREAM)
-
-    def _passed_on(self, answer: Answer, source: bytes) -> Reply:
+    def _passed_on(self, answer: Answer) -> Reply:
         """The upstream's bytes, status and content type, as they came just now."""
-        headers = provenance(source, int(self._replica.clock.wall() * 1000), 0.0)
+        headers = provenance(UPSTREAM, int(self._replica.clock.wall() * 1000), 0.0)
         if answer.content_type:
             headers.append((b"content-type", answer.content_type.encode("latin-1", "replace")))
         return Reply(answer.status, headers, answer.body)

@@ -100,14 +100,22 @@ class Settings(BaseSettings):
     """A fetched account state answers reads up to this age."""
     perp_dexs_ttl_s: SecondsOrZero = 60.0
     """The list of dexes is asked for again after this."""
+    ttl_s: tuple[Word, ...] = ()
+    """How long answers of a type of /info are kept, where the table's time is not wanted: TYPE=SECONDS."""
+    error_ttl_s: SecondsOrZero = 3.0
+    """A refusal that the upstream would repeat (422, 500 null) is not asked for again within this."""
     stale_if_error_s: SecondsOrZero = 60.0
-    """When the upstream fails, a state up to this age is served, marked stale."""
+    """When the upstream fails, an answer up to this age is served, marked stale."""
     not_before_wait_s: SecondsOrZero = 3.0
     """How long a read waits for a state as new as it demands."""
     write_floor_margin_ms: CountOrZero = 250
     """Added to the time of a write when its sender's next reads are held to it."""
     cache_max_states: Count = 100_000
     """Most account states kept in memory."""
+    documents_max: Count = 20_000
+    """Most other answers kept in memory."""
+    documents_max_bytes: Count = 256 * 1024 * 1024
+    """Most bytes of them."""
     frozen_after_s: SecondsOrZero = 15.0
     """A state whose own time stands still this long is not live; 0 = times are not judged (a recording)."""
 
@@ -236,6 +244,10 @@ class Settings(BaseSettings):
         """Base URL without trailing slash. None for network dev: known once its devnode listens."""
         return self.upstream or PUBLIC_UPSTREAMS.get(self.network)
 
+    def ttls(self) -> dict[str, float]:
+        """`ttl_s` by type, in seconds."""
+        return dict(_ttl(word) for word in self.ttl_s)
+
     def tracked_addresses(self) -> tuple[str, ...]:
         """`track` with files read (now), lower-case, first mention kept. Raises `SettingsError`."""
         found = (address for entry in self.track for address in _addresses(entry))
@@ -264,6 +276,13 @@ class Settings(BaseSettings):
             elif entry == "@":
                 raise ValueError("@ wants a file name after it")
         return entries
+
+    @field_validator("ttl_s")
+    @classmethod
+    def _times(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            _ttl(word)
+        return words
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
@@ -459,6 +478,14 @@ def _base_url(text: str) -> str:
         if base.endswith(path):
             raise ValueError(f"wants the base URL, without {path} at its end")
     return base
+
+
+def _ttl(word: str) -> tuple[str, float]:
+    """Type and seconds of `TYPE=SECONDS`. Raises ValueError."""
+    type_, _, seconds = word.partition("=")
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", seconds):
+        raise ValueError(f"{_short(word)} is no TYPE=SECONDS")
+    return type_, float(seconds)
 
 
 def _address(text: str) -> str:

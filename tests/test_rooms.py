@@ -79,10 +79,11 @@ SHELLS = (
     "replica.recording.backlog",
     "replica.recording.recorder",
     "server.app",
-    # These three wait for the upstream on behalf of readers; what they answer is decided by pure rooms.
+    # These four wait for the upstream on behalf of readers; what they answer is decided by pure rooms.
     "server.accounts",
     "server.batch",
     "server.coalesce",
+    "server.documents",
     "server.recording",  # waits for the seconds to be over
     "server.http",
     "server.fastpath",

@@ -167,11 +167,16 @@ async def test_nothing_forwarded_is_from_the_future() -> None:
         assert (reply.status, reply.as_of >= now_ms + 1500) == (200, True)
 
 
-@pytest.mark.parametrize("type_", ["openOrders", "userFills", "allMids"])
-async def test_other_types_are_not_remembered(type_: str) -> None:
+async def test_a_type_that_is_denied_by_the_table_stays_so() -> None:
+    async with running(denied_types=()) as world:
+        assert (await world.info({"type": "fileSnapshot"})).status == 403
+        assert world.upstream.requests == []
+
+
+async def test_a_type_that_nobody_knows_is_passed_on_and_not_remembered() -> None:
     async with running() as world:
-        truth = world.upstream.says(type_, user=ALICE)
+        world.upstream.faults.answer(200, b'{"odd" : 1.50}', type="tomorrow")
         for _ in range(2):
-            reply = await world.info({"type": type_, "user": ALICE})
-            assert (reply.status, reply.body, reply.source) == (200, truth, "upstream")
-        assert world.upstream.calls() == 2
+            reply = await world.info({"type": "tomorrow", "user": "as you like"})
+            assert (reply.status, reply.body, reply.source) == (200, b'{"odd" : 1.50}', "upstream")
+        assert world.upstream.calls("tomorrow") == 2
