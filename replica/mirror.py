@@ -24,6 +24,10 @@ from replica.upstream.rest import Answer
 
 logger = logging.getLogger(__name__)
 
+USERS_LIMIT = "Cannot track more than"
+LIMITS = (USERS_LIMIT, "Cannot subscribe to more than")
+"""How the upstream's refusals begin that a subscription less may turn (spec/websocket.md 1.2)."""
+
 Read = Callable[[str, bytes], Awaitable[Answer]]
 """(type, body) -> the answer of `/info`, within the weight budget and a deadline. Raises `ReplicaError`."""
 
@@ -67,7 +71,8 @@ class Listener(Protocol):
 class MirrorSettings:
     """Times in seconds.
 
-    `linger_s`: a subscription that nobody holds any more is given up so much later.
+    `linger_s`: a subscription that nobody holds any more is given up so much later, or when there is need of
+    its place.
     `keep_rows`: rows of one stream that are kept for who joins; `waiting_rows`: live rows that may wait while
     it is healed; `heal_pages`: questions to one list.
     `snapshot_wait_s`: a connection's first frame is overdue after that.
@@ -161,6 +166,8 @@ class Mirror:
         # Before it is held: what holds it may have something to tell at once.
         self._streams[subscription] = stream = _Stream(memory)
         refusal = self._upstream.hold(subscription)
+        if refusal is not None and refusal.startswith(LIMITS):
+            refusal = self._hold_instead_of_another(subscription, refusal)
         if refusal is not None:
             self._drop(subscription)
         elif not stream.fed and self._upstream.confirmed(subscription):
@@ -251,6 +258,19 @@ class Mirror:
             await asyncio.wait(self._tasks)
 
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _hold_instead_of_another(self, subscription: Subscription, refusal: str) -> str | None:
+        """Those that linger are nobody's: give them up, the longest left first, until there is room."""
+        left = [
+            (stream.lingering.when(), other)
+            for other, stream in self._streams.items()
+            if stream.lingering is not None and (other.user or not refusal.startswith(USERS_LIMIT))
+        ]
+        for _, other in sorted(left, key=lambda one: one[0]):
+            self._give_up(other)
+            if self._upstream.hold(subscription) is None:
+                return None
+        return refusal
 
     def _now(self, monotonic: float) -> Now:
         return Now(monotonic, int(self._clock.wall() * 1000))

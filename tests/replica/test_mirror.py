@@ -42,6 +42,7 @@ class Upstream:
     def __init__(self) -> None:
         self.held: list[Subscription] = []
         self.refusal: str | None = None
+        self.most = 1000
         self.fed: set[Subscription] = set()
         self.asked: list[dict[str, Any]] = []
         self.answer: Callable[[dict[str, Any]], Answer] = lambda body: said([])
@@ -49,9 +50,12 @@ class Upstream:
 
     def hold(self, subscription: Subscription) -> str | None:
         self.on_hold()
-        if self.refusal is None:
-            self.held.append(subscription)
-        return self.refusal
+        if self.refusal is not None:
+            return self.refusal
+        if len(self.held) >= self.most:
+            return f"Cannot subscribe to more than {self.most} channels."
+        self.held.append(subscription)
+        return None
 
     def release(self, subscription: Subscription) -> None:
         self.held.remove(subscription)
@@ -241,6 +245,29 @@ async def test_who_lingers_is_given_up_at_once_when_the_connection_is_lost() -> 
         assert one.upstream.held == [FILLS]
         one.apply(Lost((FILLS, MIDS), "cut"))
         assert one.upstream.held == []
+
+
+async def test_who_lingers_makes_room_the_longest_left_first() -> None:
+    coins = [Subscription({"type": "l2Book", "coin": coin}) for coin in ("A", "B", "C", "D", "E")]
+    async with site(linger_s=60.0) as one:
+        one.upstream.most = 3
+        for coin in coins[:3]:
+            assert one.mirror.hold(coin) is None
+            one.apply(Confirmed(coin))
+        for coin in (coins[1], coins[0]):
+            one.mirror.release(coin)
+            await asyncio.sleep(1.0)
+        assert one.mirror.hold(coins[3]) is None
+        assert one.upstream.held == [coins[0], coins[2], coins[3]]
+        one.upstream.refusal = "Invalid subscription {}"
+        assert one.mirror.hold(coins[4]) == "Invalid subscription {}"
+        one.upstream.refusal = "Cannot track more than 10 total users."
+        assert one.mirror.hold(FILLS) == "Cannot track more than 10 total users."
+        assert one.upstream.held == [coins[0], coins[2], coins[3]], "their room is of no use"
+        one.upstream.refusal = None
+        assert one.mirror.hold(coins[4]) is None
+        assert one.mirror.hold(coins[1]) == "Cannot subscribe to more than 3 channels."
+        assert one.upstream.held == coins[2:]
 
 
 async def test_who_was_never_fed_is_given_up_at_once() -> None:

@@ -118,6 +118,21 @@ async def test_while_the_upstream_is_down_a_subscription_is_taken_and_data_follo
         assert len(it.of("subscriptionResponse")) == 2 and not it.of("error")
 
 
+async def test_who_has_left_keeps_nobody_from_an_account() -> None:
+    async with serving(upstream_users=1) as (world, site):
+        async with client(site) as first:
+            await first.subscribe("userFills", user=ALICE)
+            await first.first("userFills")
+            async with client(site) as refused:
+                await refused.subscribe("userFills", user=USER)
+                assert await refused.first("error") == "Cannot track more than 1 total users."
+        async with client(site) as second:
+            await second.subscribe("userFills", user=USER)
+            assert (await second.first("userFills"))["user"] == USER
+            assert not second.of("error")
+        assert [s["user"] for s in subscribes(world)] == [ALICE, USER]
+
+
 async def test_posts_are_answered_as_over_http_and_a_write_raises_the_floor_of_its_client() -> None:
     async with serving(ALICE) as (world, site), client(site, "/mine/ws") as it:
         request = {"type": "clearinghouseState", "user": ALICE}
