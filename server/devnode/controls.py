@@ -113,17 +113,20 @@ class Controls:
 
     def set_mark(self, coin: str, px: str | float, quietly: bool = False) -> None:
         """Move the mark of one coin to the legal price nearest to `px`. It goes on from there."""
+        since = self.clock.now_ms()
         self._able(SetsMarks, "set a mark").set_mark(coin, _plain(px))
-        self._changed(quietly)
+        self._changed(quietly, since)
 
     def set_oracle(self, coin: str, px: str | float, quietly: bool = False) -> None:
+        since = self.clock.now_ms()
         self._able(SetsOracles, "set an oracle price").set_oracle(coin, _plain(px))
-        self._changed(quietly)
+        self._changed(quietly, since)
 
     def fund(self, user: str, usd: str | float, quietly: bool = False) -> None:
         """Credit USDC to an account."""
+        since = self.clock.now_ms()
         self._able(Funds, "fund an account").fund(user, _plain(usd))
-        self._changed(quietly)
+        self._changed(quietly, since)
 
     def faucet(self, user: str, usd: str | float, quietly: bool = False) -> None:
         """The same as `fund`."""
@@ -138,16 +141,18 @@ class Controls:
         quietly: bool = False,
     ) -> dict[str, Any]:
         """Let an account act without its key. Returns what `/exchange` answers to its signed action."""
+        since = self.clock.now_ms()
         source = self._able(Impersonates, "act for anybody")
         answer = dict(source.impersonate(user, action, nonce, vault))
-        self._changed(quietly)
+        self._changed(quietly, since)
         return answer
 
     def reset(self, seed: int | None = None, quietly: bool = False) -> None:
         """Begin anew with this seed, or the same. `time` goes on; faults and snapshots stay."""
+        since = self.clock.now_ms()
         self._able(Resets, "be reset").reset(seed)
         self._left_ms = 0
-        self._changed(quietly)
+        self._changed(quietly, since)
 
     def snapshot(self) -> int:
         """Keep the world as it is now, and forget the oldest of many. Returns the number to revert to."""
@@ -186,8 +191,9 @@ class Controls:
         # What was cut or edited would be found out halfway through, with the old world gone.
         if seal != _seal(content):
             raise ValueError("that was not saved by a devnode")
+        since = self.clock.now_ms()
         source.load(content)
-        self._changed(quietly)
+        self._changed(quietly, since)
 
     # -- what listeners are told -----------------------------------------------------------------------
 
@@ -219,8 +225,9 @@ class Controls:
             raise Unsupported(f"this source can't {what}: {self.source!r}")
         return self.source
 
-    def _changed(self, quietly: bool) -> None:
-        self.clock.next_ms()
+    def _changed(self, quietly: bool, since: int) -> None:
+        if self.clock.now_ms() <= since:  # unless the source has taken a moment of its own
+            self.clock.next_ms()
         self._tell(quietly)
 
     def _tell(self, quietly: bool) -> None:

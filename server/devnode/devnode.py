@@ -106,7 +106,7 @@ class Devnode(Controls):
             offer = source.offer
         feeds = Feeds(script, self.stats, wrong)
         if isinstance(source, Exchange):
-            source.heard = feeds.heard
+            source.heard, source.over = feeds.heard, feeds.close_block
         super().__init__(source, told, wrong, feeds, tick_s=tick_s, paused=paused)
         self._tick_s = tick_s
         ledger = Ledger(limits)

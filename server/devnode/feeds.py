@@ -85,6 +85,10 @@ class States:
         )
 
 
+BLOCK_S = 0.001
+"""The longest that one block lasts: so long what happens is kept together for those who listen."""
+
+
 class Listener(Protocol):
     """One connection. `put` never blocks and never raises: a listener that cannot keep up ends itself."""
 
@@ -100,19 +104,27 @@ class _Channel:
 
 
 class Feeds:
-    """The mutable state is the channels; a channel exists as long as somebody listens to it."""
+    """The mutable state is the channels, of which each exists as long as somebody listens to it, and what
+    has happened in the block that is not over.
+
+    What happened at one time is told in one frame, as on the exchange. So a block is over before anybody
+    joins, or is told a state, or anything is dated later; and after `BLOCK_S` by itself.
+    """
 
     def __init__(self, script: Script, stats: Stats, faults: Faults) -> None:
         self._script = script
         self._stats = stats
         self._faults = faults
         self._channels: dict[Subscription, _Channel] = {}
+        self._block: list[Any] = []
+        self._closing: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._channels)
 
     def join(self, subscription: Subscription, listener: Listener) -> None:
         """Send the first frame at once and then what the script says. The caller has acknowledged before."""
+        self.close_block()
         channel = self._channels.get(subscription)
         if channel is None:
             channel = self._channels[subscription] = _Channel(subscription)
@@ -122,12 +134,26 @@ class Feeds:
         self._send(subscription, [listener], self._script.opening(subscription))
 
     def heard(self, events: Sequence[Any]) -> None:
-        """Something happened: tell who listens to it."""
-        if self._channels:
-            for subscription, frame in self._script.heard(events):
-                self._send(subscription, list(self._channels[subscription].listeners), frame)
+        """Something happened in the block of now: who listens to it is told when that is over."""
+        if not self._channels or not events:
+            return
+        self._block += events
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().call_later(BLOCK_S, self.close_block)
+        elif self._closing.when() <= asyncio.get_running_loop().time():
+            self.close_block()  # who keeps the loop busy does not keep the block open
+
+    def close_block(self) -> None:
+        """Tell what has happened; what happens from now on is of a later time."""
+        if self._closing is None:
+            return
+        self._closing.cancel()
+        events, self._block, self._closing = self._block, [], None
+        for subscription, frame in self._script.heard(events):
+            self._send(subscription, list(self._channels[subscription].listeners), frame)
 
     def leave(self, subscription: Subscription, listener: Listener) -> None:
+        self.close_block()
         channel = self._channels[subscription]
         del channel.listeners[listener]
         self._faults.left(listener, subscription)
@@ -139,6 +165,7 @@ class Feeds:
 
     def push(self, user: str | None) -> None:
         """Send every channel now, or those of one account. The next push is due when it was."""
+        self.close_block()
         for subscription, channel in list(self._channels.items()):
             if user in (None, subscription.user):
                 self._send(subscription, list(channel.listeners), self._script.frame(subscription))
@@ -171,6 +198,7 @@ class Feeds:
         missed = max(0, math.floor((loop.time() - due) / period))
         due += (missed + 1) * period
         channel.timer = loop.call_at(due, self._push, channel, due, period)
+        self.close_block()
         subscription = channel.subscription
         self._send(subscription, list(channel.listeners), self._script.frame(subscription))
 

@@ -1,8 +1,8 @@
 """What is sent on each channel: the first frame, the frame of every period, the frames of an event.
 
 Absolute states come once a period, each channel at a phase of its own, so that many are never one stretch.
-What an event tells is sent at once (`news.py`). The periods are settings; where the exchange's own was
-measured (by third parties, 2026) it is the default, where it was not, that of the account states.
+What events tell is sent when their block is over (`news.py`). The periods are settings; where the exchange's
+own was measured (by third parties, 2026) it is the default, where it was not, that of the account states.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class Channels:
 
     def opening(self, subscription: Subscription) -> str | None:
         """The first frame of a listener, if there is one."""
+        self._truth.told()
         kind = subscription.kind
         if kind in SNAPSHOTS:
             return self._news.snapshot(subscription)
@@ -132,7 +133,8 @@ class Channels:
         return frame
 
     def heard(self, events: Sequence[Event]) -> Iterable[tuple[Subscription, str]]:
-        """The frames that events cause at once."""
+        """The frames that the events of a block cause."""
+        self._truth.told()
         if self._bbos:  # recorded: within a block they come before the trades
             for coin in self._news.coins_of(events):
                 if coin in self._bbos:

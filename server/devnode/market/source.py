@@ -1,6 +1,7 @@
 """The exchange as a source: one engine, and all answers and frames made of what it says.
 
-Sans I/O. The clock comes in as a function; whoever wants to hear of changes sets `heard`.
+Sans I/O. The clock comes in as a function; whoever wants to hear of changes sets `heard`, and `over` to learn
+that the time of what was heard is over.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ class Exchange(Truth):
     ) -> None:
         super().__init__(Markets())
         self.heard: Callable[[Sequence[Event]], None] = lambda _: None
+        self.over: Callable[[], None] = lambda: None
         self._count = accounts
         self._clock_ms, self._next_ms = now_ms, next_ms
         self._makers = Makers(step_ms=step_ms, walk=walk)
@@ -116,12 +118,16 @@ class Exchange(Truth):
         What comes in one millisecond with nobody reading in between is in one block, as on the exchange.
         """
         now = self.now()
-        return now if now > self._told_ms else max(self._next_ms(), self.engine.now)
+        if now <= max(self._told_ms, self._over_ms):
+            now = max(self._next_ms(), self.engine.now)
+        if now > self.engine.now:
+            self.over()
+        return now
 
     # -- what changes it -------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        self.engine.advance(self.now())
+        self.engine.advance(self.later())
         self.ticks += 1
         self._changed(all_of_it=True)
 
@@ -160,12 +166,12 @@ class Exchange(Truth):
 
     def set_mark(self, coin: str, px: str) -> None:
         """Move a mark and its makers to the legal price nearest to `px`: so far from the oracle it stays."""
-        self.engine.set_mark(coin, self._price(coin, px), self.now())
+        self.engine.set_mark(coin, self._price(coin, px), self.later())
         self._react()
 
     def set_oracle(self, coin: str, px: str) -> None:
         """Move a whole market: its oracle, mark and makers."""
-        self.engine.set_oracle(coin, self._price(coin, px), self.now())
+        self.engine.set_oracle(coin, self._price(coin, px), self.later())
         self._react()
 
     def _price(self, coin: str, px: str) -> str:
@@ -179,7 +185,7 @@ class Exchange(Truth):
 
     def _react(self) -> None:
         """What comes due by a price happens at once."""
-        self.engine.advance(self.now())
+        self.engine.advance(self.engine.now)
         self._changed(all_of_it=True)
 
     def fund(self, user: str, usd: str) -> None:
@@ -189,7 +195,7 @@ class Exchange(Truth):
         micro = int(Decimal(usd) * MICRO) if _PLAIN.fullmatch(usd) else 0
         if micro <= 0:
             raise ValueError(f"no amount: {usd[:40]}")
-        self.engine.credit(user.lower(), micro, self.now())
+        self.engine.credit(user.lower(), micro, self.later())
         self._changed()
 
     def reset(self, seed: int | None = None) -> None:
@@ -199,6 +205,7 @@ class Exchange(Truth):
         self._begin(self._clock_ms())
 
     def _begin(self, began_ms: int) -> None:
+        self.over()
         self._began_ms = began_ms
         self.engine = Engine(seed=self.seed, markets=self.markets, makers=self._makers, faucet=self._faucet)
         self.engine.advance(began_ms)
@@ -234,6 +241,7 @@ class Exchange(Truth):
         )
 
     def revert(self, snapshot: Taken) -> None:
+        self.over()
         self.seed, self._addresses, self.engine = snapshot.seed, snapshot.addresses, snapshot.engine
         self.engine.revert(snapshot.state)
         self.signed.revert(snapshot.signed)

@@ -22,7 +22,7 @@ class Truth:
 
     def __init__(self, markets: Markets) -> None:
         self.markets = markets
-        self._told_ms = 0
+        self._told_ms = self._over_ms = 0
         self._addresses: tuple[str, ...] = ()
         self._old_trades: Mapping[str, int] = {}
         # Everything rendered since it last changed, by account; market data under "".
@@ -93,6 +93,10 @@ class Truth:
         """Newest first; those by which the synthetic accounts came to their positions are not shown."""
         trades = self.engine.ground.history.trades.get(coin, [])[self._old_trades.get(coin, 0) :]
         return [self.engine.wire.trade(trade) for trade in reversed(trades[-limit:])]
+
+    def told(self) -> None:
+        """Listeners were told all that has happened: what happens next is of a later time."""
+        self._over_ms = max(self._over_ms, self.engine.now)
 
     def stamp(self, now_ms: int) -> int:
         """`time` of what a reader is told: the clock, held where it was set back."""

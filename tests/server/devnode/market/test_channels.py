@@ -179,6 +179,7 @@ async def test_a_trade_is_told_to_both_sides_and_to_the_market(devnode: Start, c
     tap.frames.clear()
     other.frames.clear()
     await maker.sell("97240", "0.01")
+    await asyncio.sleep(0.01)  # another block
     await taker.buy("97240", "0.01", tif="Ioc")
     await tap.drain()
     await other.drain()
@@ -338,3 +339,51 @@ async def test_a_twap_is_told_slice_by_slice(devnode: Start, connect: Connect) -
     history = [one for frame in tap.of("userTwapHistory") for one in frame["history"]]
     assert [one["status"]["status"] for one in history] == ["activated", "finished"]
     assert history[::-1] == await bot.ask("twapHistory")
+
+
+async def test_what_happens_at_one_time_comes_in_one_frame(devnode: Start, connect: Connect) -> None:
+    node = await devnode(paused=True, time_ms=1_700_000_000_000)
+    maker, taker, tap = Trader(node, 1), Trader(node, 2), Tap(await connect(node))
+    await tap.subscribe("trades", coin="BTC")
+    for kind in ("userFills", "orderUpdates"):
+        await tap.subscribe(kind, user=maker.address)
+    for _ in range(3):
+        await maker.sell("97240", "0.01")
+        await taker.buy("97240", "0.01", tif="Ioc")
+    await tap.drain()
+    assert [len(frame) for frame in tap.of("trades")] == [3]
+    assert [len(frame["fills"]) for frame in tap.of("userFills")] == [0, 3]
+    assert [one["status"] for one in tap.of("orderUpdates")[0]] == ["open", "filled"] * 3
+    assert len({one["time"] for one in tap.of("trades")[0]}) == 1
+
+
+async def test_no_two_frames_tell_of_one_time(devnode: Start, connect: Connect) -> None:
+    """Whatever comes in between: reads, somebody who joins, blocks, marks that are set, time that passes."""
+    for paused in (True, False):
+        node = await devnode(paused=paused, tick_s=0.05)
+        maker, taker, tap = Trader(node, 1), Trader(node, 2), Tap(await connect(node))
+        await tap.subscribe("trades", coin="ETH")
+        await tap.subscribe("userFills", user=taker.address)
+        for number in range(40):
+            for _ in range(1 + number % 3):
+                await maker.sell("3300", "0.01", asset=ETH)
+                await taker.buy("3600", "0.01", asset=ETH, tif="Ioc")
+            if number % 7 == 0:
+                await taker.ask("clearinghouseState")
+            elif number % 7 == 1:
+                await tap.subscribe("userHistoricalOrders", user=f"0x{number:040x}")
+            elif number % 7 == 2:
+                node.step()
+            elif number % 7 == 3:
+                node.set_mark("ETH", 3400 + number, quietly=number % 2 == 0)
+            elif number % 7 == 4:
+                await asyncio.sleep(0.0004)
+            elif number % 7 == 5:
+                await asyncio.sleep(0.02)
+        await tap.drain()
+        trades = [{one["time"] for one in frame} for frame in tap.of("trades")]
+        fills = [{one["time"] for one in frame["fills"]} for frame in tap.of("userFills")[1:]]
+        for told in (trades, fills):
+            assert len(told) > 20 and all(len(times) == 1 for times in told)
+            times = [time for one in told for time in one]
+            assert times == sorted(set(times))
