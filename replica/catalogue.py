@@ -49,7 +49,8 @@ class StreamType:
     """One subscription type. `named` are the fields of the subscription that its frames repeat.
 
     `silent_after_s` is several times its cadence where the exchange keeps one, None where silence is usual.
-    `defaults` are what the exchange adds to the echo; `channel` where it is not the name.
+    `defaults` are what the exchange adds to the echo; `channel` where it is not the name. `asides` are params
+    that some clients leave out when they unsubscribe, having sent them when they subscribed.
     """
 
     name: str
@@ -60,6 +61,7 @@ class StreamType:
     channel: str = ""
     silent_after_s: float | None = None
     defaults: Mapping[str, object] = field(default_factory=dict)
+    asides: tuple[str, ...] = ()
 
 
 _USER = {"user": Param.ADDRESS}
@@ -123,7 +125,14 @@ TYPES: Mapping[str, StreamType] = {
             silent_after_s=15.0,
         ),
         _of_user_and_dex("openOrders"),
-        _of_user("spotState", Kind.STATE, isPortfolioMargin=Param.FLAG, ignorePortfolioMargin=Param.FLAG),
+        StreamType(
+            name="spotState",
+            kind=Kind.STATE,
+            params={**_USER, "isPortfolioMargin": Param.FLAG, "ignorePortfolioMargin": Param.FLAG},
+            required=("user",),
+            named=("user",),
+            asides=("isPortfolioMargin", "ignorePortfolioMargin"),
+        ),
         _of_user_and_dex("twapStates"),
         StreamType(
             name="activeAssetData",

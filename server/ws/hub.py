@@ -4,11 +4,11 @@ From a frame of the mirror to the last client's socket is one synchronous stretc
 the acknowledgement comes first, then the snapshot, then every frame that the snapshot does not have.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from replica import Subscription
+from replica import SUBSCRIPTION_TYPES, Subscription
 from server.ws.messages import (
     acknowledged,
     already_subscribed,
@@ -129,7 +129,10 @@ class Hub:
         self, sink: Sink, holds: dict[Subscription, Member], wanted: Wanted, now: float
     ) -> str | None:
         """Returns the text of the error, or None: the acknowledgement was sent."""
-        member = holds.pop(wanted.subscription, None)
+        subscription = wanted.subscription
+        if subscription not in holds:
+            subscription = _meant(subscription, holds)
+        member = holds.pop(subscription, None)
         if member is None:
             return already_unsubscribed(wanted.echo)
         if not member.acknowledged:
@@ -320,3 +323,21 @@ class Hub:
             assert topic.held or topic in self.unchecked, f"{topic.subscription} is not upstream"
         assert self._kept.size == sum(topic.ring_size for topic in self._topics.values())
         assert all(topic.subscription in self._topics for topic in (*self._left, *self.unchecked))
+
+
+def _meant(subscription: Subscription, holds: Iterable[Subscription]) -> Subscription:
+    """The one that is held and differs in nothing but `asides`, if there is exactly one; else the same.
+
+    ccxt subscribes to `spotState` of a unified account with `isPortfolioMargin`, unsubscribes without it, and
+    ends every stream of its connection at an error.
+    """
+    row = SUBSCRIPTION_TYPES.get(subscription.type)
+    if row is None or not row.asides:
+        return subscription
+    told = _without(row.asides, subscription)
+    alike = [one for one in holds if one.type == row.name and _without(row.asides, one) == told]
+    return alike[0] if len(alike) == 1 else subscription
+
+
+def _without(names: tuple[str, ...], subscription: Subscription) -> dict[str, object]:
+    return {name: value for name, value in subscription.fields if name not in names}

@@ -92,6 +92,23 @@ def test_giving_up_before_the_acknowledgement_answers_both_in_order() -> None:
     assert not stage.mirror.held
 
 
+def test_an_unsubscribe_may_leave_out_what_makes_no_other_stream() -> None:
+    stage, ear = Stage(), Ear()
+    stage.mirror.at_once = True
+    stage.subscribe(ear, "spotState", user=ALICE, isPortfolioMargin=True)
+    stage.subscribe(ear, "l2Book", coin="BTC", nSigFigs=5)
+    ear.texts.clear()
+    assert stage.unsubscribe(ear, "spotState", user=ALICE) is None
+    assert ear.heard == [acknowledgement("unsubscribe", "spotState", user=ALICE)]
+    assert (stage.unsubscribe(ear, "spotState", user=ALICE) or "").startswith("Already unsubscribed: {")
+    assert (stage.unsubscribe(ear, "l2Book", coin="BTC") or "").startswith("Already unsubscribed: {")
+    for more in ({"isPortfolioMargin": True}, {"ignorePortfolioMargin": True}):
+        stage.subscribe(ear, "spotState", user=ALICE, **more)
+    assert stage.unsubscribe(ear, "spotState", user=ALICE), "which of the two, it does not say"
+    assert stage.unsubscribe(ear, "spotState", user=ALICE, isPortfolioMargin=True) is None
+    stage.hub.check()
+
+
 def test_the_last_one_out_gives_it_up() -> None:
     stage, first, second = Stage(), Ear(), Ear()
     stage.subscribe(first)
