@@ -21,6 +21,7 @@ LEVEL = 6
 CARRIED = frozenset({"perpDexs", "meta", "spotMeta"})
 """Types of /info that every file repeats, so that it can be replayed without those before it."""
 CARRIED_MOST = 64
+SUBSCRIBE, UNSUBSCRIBE = b'{"method":"subscribe"', b'{"method":"unsubscribe"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,9 @@ class Files:
         self._size = 0
         self._began = 0.0
         self._sound = False
-        self._connected = False
+        self._up: set[int] = set()
         self._carried: dict[bytes, Entry] = {}
+        self._subscribed: dict[tuple[int, bytes], Entry] = {}
         self._last: Entry | None = None
         self.number = 0
 
@@ -119,10 +121,11 @@ class Files:
             run=self._run,
             file=self.number,
             upstream=self._upstream,
-            connected=self._connected,
+            connected=0 in self._up,
+            sockets=sorted(self._up),
         )
         self._put(line(header))
-        for carried in self._carried.values():
+        for carried in (*self._carried.values(), *self._subscribed.values()):
             self._put(line(carried, carried=True))
 
     def _finish(self, why: str) -> None:
@@ -165,7 +168,13 @@ class Files:
     def _remember(self, one: Entry) -> None:
         self._last = one
         if one.kind in ("opened", "closed"):
-            self._connected = one.kind == "opened"
+            socket = one.members.get("socket", 0)
+            assert isinstance(socket, int)
+            (self._up.add if one.kind == "opened" else self._up.discard)(socket)
+            for key in [key for key in self._subscribed if key[0] == socket]:
+                del self._subscribed[key]
+        elif one.kind == "out":
+            self._remember_sent(one)
         elif one.kind == "http" and one.members.get("status") == 200:
             request = one.members["request"]
             # The newest of each stays; under ever new spellings there is no room for more.
@@ -175,6 +184,17 @@ class Files:
                 and _is_carried(request)
             ):
                 self._carried[request] = one
+
+    def _remember_sent(self, one: Entry) -> None:
+        frame, socket = one.members.get("bytes"), one.members.get("socket", 0)
+        if not isinstance(frame, bytes) or not isinstance(socket, int):
+            return
+        # As the replica writes them: an unsubscribe is the same text, but for its method.
+        subscribe = frame.replace(UNSUBSCRIBE, SUBSCRIBE, 1)
+        if frame.startswith(SUBSCRIBE):
+            self._subscribed[socket, subscribe] = one
+        elif frame.startswith(UNSUBSCRIBE):
+            self._subscribed.pop((socket, subscribe), None)
 
     def _drop_oldest(self) -> None:
         present = self._path.name

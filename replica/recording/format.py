@@ -1,4 +1,4 @@
-"""The recording format, version 1. Pure: an entry in, a line of JSON out.
+"""The recording format, version 2. Pure: an entry in, a line of JSON out.
 
 A recording is a series of files `hl-replica-<run>-<number>.jsonl.gz`: one *run* (a recorder's life, named by the
 UTC moment of its start) in files numbered from 000001. In order of names they are in order of time.
@@ -18,19 +18,24 @@ it never decreases within a run, but for carried lines) and `wall` (seconds sinc
 
 | kind | its members | |
 |---|---|---|
-| `header` | `format`: "hl-replica recording", `version`: 1, `run`, `file` (its number), `upstream` (without what may hold a key), `connected` | the first line of each file, and there alone; `connected`: whether the websocket is up at this point |
-| `opened` | | the websocket's handshake is done |
-| `refused` | `why`, `status` | a dial failed; `status` is the HTTP answer to the handshake, or null |
-| `closed` | `by`: "upstream" or "us", `why`, `code` | the connection is over; `code` is that of the upstream's close frame, null where it sent none |
-| `in` | bytes | one message came over the websocket |
-| `out` | bytes | one message went out; withheld if it holds a signature |
+| `header` | `format`: "hl-replica recording", `version`: 2, `run`, `file` (its number), `upstream` (without what may hold a key), `connected` | the first line of each file, and there alone; `connected`: whether websocket 0 is up at this point, `sockets`: the numbers of all that are |
+| `opened` | `socket` | a websocket's handshake is done |
+| `refused` | `socket`, `why`, `status` | a dial failed; `status` is the HTTP answer to the handshake, or null |
+| `closed` | `socket`, `by`: "upstream" or "us", `why`, `code` | the connection is over; `code` is that of the upstream's close frame, null where it sent none |
+| `in` | `socket`, bytes | one message came over the websocket |
+| `out` | `socket`, bytes | one message went out; withheld if it holds a signature |
 | `http` | `path`, `took`, `request`: bytes, `status`, `content_type`, `answer`: bytes | a request, told when its answer was whole; it was asked at `at - took`. Of `/exchange` request and answer are withheld, unless the recorder was told to keep them |
 | `http` | `path`, `took`, `request`: bytes, `failure` | a request without an answer: a name such as `UpstreamTimeout` |
 | `gap` | `since`, `records`, `bytes` | so many lines that belong here were lost since `since`, because they came faster than they could be written |
 | `end` | `why`: "rotated" or "stopped" | the last line of a finished file |
 
-A line with `"carried": true` is a copy of an `http` line of an earlier file of the run, with its original `at`: the
-lists of markets are repeated at the head of each file, so that it can be understood when the first ones are gone.
+`socket` is left out for 0, the websocket of the tracked accounts, which is always wanted; the others are opened
+for clients, and closed when nobody needs them. Subscriptions are told apart by it: no two on one socket have frames
+that say the same of themselves. (Version 1 knew of one websocket alone, and is read as that.)
+
+A line with `"carried": true` is a copy of an `http` or `out` line of an earlier file of the run, with its original
+`at`: the lists of markets and the subscriptions in force are repeated at the head of each file, so that it can be
+understood when the first ones are gone.
 """  # noqa: E501 - a table row is one line
 
 import base64
@@ -40,7 +45,7 @@ from typing import NamedTuple
 import orjson
 
 FORMAT = "hl-replica recording"
-VERSION = 1
+VERSION = 2
 
 SIGNED = b'"signature"'
 

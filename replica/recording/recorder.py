@@ -79,24 +79,24 @@ class Recorder:
 
     # -- what a tap is told ------------------------------------------------------------------------------
 
-    def opened(self) -> None:
-        self._note("opened")
+    def opened(self, *, socket: int = 0) -> None:
+        self._note("opened", **_of(socket))
 
-    def refused(self, why: str, status: int | None) -> None:
-        self._note("refused", why=why, status=status)
+    def refused(self, why: str, status: int | None, *, socket: int = 0) -> None:
+        self._note("refused", why=why, status=status, **_of(socket))
 
-    def closed(self, why: str, code: int | None, *, by_upstream: bool) -> None:
-        self._note("closed", by="upstream" if by_upstream else "us", why=why, code=code)
+    def closed(self, why: str, code: int | None, *, by_upstream: bool, socket: int = 0) -> None:
+        self._note("closed", by="upstream" if by_upstream else "us", why=why, code=code, **_of(socket))
 
-    def received(self, frame: bytes) -> None:
+    def received(self, frame: bytes, *, socket: int = 0) -> None:
         self.frames += 1
-        self._note("in", bytes=frame)
+        self._note("in", bytes=frame, **_of(socket))
 
-    def sent(self, frame: bytes) -> None:
+    def sent(self, frame: bytes, *, socket: int = 0) -> None:
         if SIGNED in frame and not self.settings.writes:
-            self._note("out", **withheld(frame))
+            self._note("out", **withheld(frame), **_of(socket))
         else:
-            self._note("out", bytes=frame)
+            self._note("out", bytes=frame, **_of(socket))
 
     def now(self) -> float:
         return self._clock.monotonic()
@@ -173,6 +173,11 @@ class Recorder:
         for one in batch:
             self._unwritten.add(one)
         self.lost += self._unwritten.records - sum(_lost(one) for one in batch)
+
+
+def _of(socket: int) -> dict[str, object]:
+    """The first websocket needs no number."""
+    return {"socket": socket} if socket else {}
 
 
 def _lost(one: Entry) -> int:

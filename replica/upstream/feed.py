@@ -70,7 +70,7 @@ class Feed:
     """Keeps one websocket to the upstream and hands every event to `apply`, in order.
 
     `run` until cancelled. `connected` and `down_reason` say how it stands right now. `first`: its dials go
-    before those of other feeds.
+    before those of other feeds. `number`: by which the tap tells them apart.
     """
 
     def __init__(
@@ -83,10 +83,12 @@ class Feed:
         shared: Shared,
         backoff: Backoff,
         clock: Clock,
+        number: int = 0,
         first: bool = True,
         tap: Tap | None = None,
     ) -> None:
         self._url = url
+        self._number = number
         self.ledger = ledger
         self._apply = apply
         self._settings = settings
@@ -154,7 +156,7 @@ class Feed:
                 self.down_reason = f"{type(error).__name__}: {error}"
                 if opened is None and self._tap is not None:
                     status = error.response.status_code if isinstance(error, InvalidStatus) else None
-                    self._tap.refused(type(error).__name__, status)
+                    self._tap.refused(type(error).__name__, status, socket=self._number)
             except Exception as error:
                 # A fault of ours, not of the upstream: said loudly, and the feed comes back all the same.
                 logger.exception("fault in the feed")
@@ -193,7 +195,7 @@ class Feed:
         self.connections += 1
         shared.counts.connections += 1
         if self._tap is not None:
-            self._tap.opened()
+            self._tap.opened(socket=self._number)
         reader = asyncio.create_task(self._read(socket, session), name="feed reader")
         reader.add_done_callback(lambda _: self._stirred.set())
         reason, cut = "given up", False
@@ -225,7 +227,7 @@ class Feed:
             self._session = None
             self._down(session, reason, cut)
             if self._tap is not None:
-                _tell_end(self._tap, socket, session.verdict(self._clock.monotonic()))
+                self._tell_end(self._tap, socket, session.verdict(self._clock.monotonic()))
             reader.cancel()
             await asyncio.wait([reader])
 
@@ -235,7 +237,7 @@ class Feed:
         try:
             for frame in frames:
                 if self._tap is not None:
-                    self._tap.sent(frame)
+                    self._tap.sent(frame, socket=self._number)
                 await socket.send(frame, text=True)
         except WebSocketException:
             # What came before the end is still to be read: it says what was answered.
@@ -253,12 +255,13 @@ class Feed:
     async def _read(self, socket: ClientConnection, session: Session) -> WebSocketException:
         """Apply what arrives until the connection closes. Returns what closed it."""
         monotonic, tap, apply = self._clock.monotonic, self._tap, self._apply
+        number = self._number
         try:
             while True:
                 frame = await socket.recv(decode=False)
                 now = monotonic()
                 if tap is not None:
-                    tap.received(frame)
+                    tap.received(frame, socket=number)
                 for event in session.receive(frame, now):
                     apply(event, now)
                 if session.hurries(now):
@@ -274,6 +277,16 @@ class Feed:
             self._apply(event, now)
         self._apply(FollowingEnded(_accounts(self.ledger.wanted()), reason), now)
 
+    def _tell_end(self, tap: Tap, socket: ClientConnection, verdict: str | None) -> None:
+        """Tell who ended the connection: the far end, or we, who then have not closed it yet."""
+        number = self._number
+        if socket.state is State.OPEN:
+            tap.closed(verdict or "given up", None, by_upstream=False, socket=number)
+        elif (close := socket.protocol.close_rcvd) is not None:
+            tap.closed(close.reason, close.code, by_upstream=True, socket=number)
+        else:
+            tap.closed("cut", None, by_upstream=True, socket=number)
+
     def __repr__(self) -> str:
         state = "up" if self.connected else f"down ({self.down_reason})"
         return f"<Feed {state}, connection {self.connections}, {self.ledger!r}>"
@@ -287,13 +300,3 @@ def _accounts(subscriptions: Collection[Subscription]) -> tuple[str, ...]:
 def _cut(error: Exception) -> bool:
     """Whether the far end was gone without a word, neither of us having closed."""
     return isinstance(error, ConnectionClosed) and error.rcvd is None and error.sent is None
-
-
-def _tell_end(tap: Tap, socket: ClientConnection, verdict: str | None) -> None:
-    """Tell who ended the connection: the far end, or we, who then have not closed it yet."""
-    if socket.state is State.OPEN:
-        tap.closed(verdict or "given up", None, by_upstream=False)
-    elif (close := socket.protocol.close_rcvd) is not None:
-        tap.closed(close.reason, close.code, by_upstream=True)
-    else:
-        tap.closed("cut", None, by_upstream=True)

@@ -213,9 +213,9 @@ class Fleet:
                 shared=self._shared,
                 backoff=self._backoff(),
                 clock=self._clock,
+                number=number,
                 first=number == PLAN_SOCKET,
-                # A recording is of one connection.
-                tap=self._tap if number == PLAN_SOCKET else None,
+                tap=self._tap,
             )
             self._shared.messages.reserve = len(self._feeds)
             if self._running:

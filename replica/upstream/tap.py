@@ -10,22 +10,23 @@ from typing import Protocol
 class Tap(Protocol):
     """Called on the event loop at the moment of which it is told. No method may block or raise.
 
-    Paths come without the base URL, and failures as bare names: an URL may hold a key.
+    Paths come without the base URL, and failures as bare names: an URL may hold a key. `socket` numbers the
+    websockets: 0 is that of the tracked accounts, the others were opened for clients.
     """
 
-    def opened(self) -> None:
-        """The websocket's handshake is done."""
+    def opened(self, *, socket: int = 0) -> None:
+        """A websocket's handshake is done."""
 
-    def refused(self, why: str, status: int | None) -> None:
+    def refused(self, why: str, status: int | None, *, socket: int = 0) -> None:
         """A dial came to nothing. `status` is the HTTP answer to the handshake, None where there was none."""
 
-    def closed(self, why: str, code: int | None, *, by_upstream: bool) -> None:
+    def closed(self, why: str, code: int | None, *, by_upstream: bool, socket: int = 0) -> None:
         """The connection is over. `code` is that of the peer's close frame, None for a cut."""
 
-    def received(self, frame: bytes) -> None:
+    def received(self, frame: bytes, *, socket: int = 0) -> None:
         """One whole message came."""
 
-    def sent(self, frame: bytes) -> None:
+    def sent(self, frame: bytes, *, socket: int = 0) -> None:
         """One message is about to go out."""
 
     def now(self) -> float:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from replica import Clock, Phase, Recorder, RecorderSettings, Rotation
+from replica import Clock, Phase, Recorder, RecorderSettings, Rotation, Subscription
+from replica.streams.memory import Gap
 from server.devnode import Replay
 from tests.upstream import Upstream
 from tests.virtual import ALICE, BOB, wall
@@ -104,6 +105,65 @@ async def test_what_rotation_left_of_it_is_replayed_from_there_on(tmp_path: Path
         assert len(said) == 1
     assert watch.states() == states
     assert [phase for _, phase in watch.phases] == [Phase.PENDING, Phase.READY]
+
+
+class Ear:
+    """What the mirror tells of a few subscriptions that are held from the start."""
+
+    STREAMS = tuple(
+        Subscription(one)
+        for one in (
+            {"type": "userFills", "user": ALICE},
+            {"type": "userNonFundingLedgerUpdates", "user": ALICE},
+            {"type": "userNonFundingLedgerUpdates", "user": BOB},
+            {"type": "orderUpdates", "user": ALICE},
+            {"type": "orderUpdates", "user": BOB},
+            {"type": "openOrders", "user": BOB},
+            {"type": "l2Book", "coin": "BTC"},
+            {"type": "l2Book", "coin": "BTC", "nSigFigs": 3},
+        )
+    )
+
+    def __init__(self, watch: Watch) -> None:
+        self.told: dict[Subscription, list[bytes]] = {one: [] for one in self.STREAMS}
+        self.gaps = 0
+        mirror = watch.program.replica.mirror
+        mirror.listener = self
+        for one in self.STREAMS:
+            assert mirror.hold(one) is None
+
+    def confirmed(self, subscription: Subscription) -> None: ...
+
+    def refused(self, subscription: Subscription, text: str) -> None:
+        raise AssertionError(text)
+
+    def frame(self, subscription: Subscription, frame: bytes) -> None:
+        self.told[subscription].append(frame)
+
+    def gap(self, subscription: Subscription, gap: Gap) -> None:
+        self.gaps += 1
+
+
+async def test_what_clients_held_happens_again_too(tmp_path: Path) -> None:
+    ears: list[Ear] = []
+
+    async def transfers(upstream: Upstream, watch: Watch) -> None:
+        ears.append(Ear(watch))
+        for second in range(60):
+            if second == 30:
+                upstream.drop_sockets()
+            upstream.set_state((ALICE, BOB)[second % 2], float(second + 1))
+            await watch.until(second + 1)
+
+    await record(tmp_path, transfers, ALICE)
+    async with replaying(tmp_path) as (replay, _), watched(f"http://127.0.0.1:{replay.port}", ALICE) as watch:
+        ears.append(Ear(watch))
+        await watch.until(62.0)
+    recorded, again = ears
+    for one in Ear.STREAMS:
+        assert again.told[one] == recorded.told[one], one
+    assert len(recorded.told[Ear.STREAMS[1]]) > 20 and all(recorded.told[one] for one in Ear.STREAMS[-3:])
+    assert not recorded.gaps and not again.gaps
 
 
 async def dropped_twice(upstream: Upstream, watch: Watch) -> None:

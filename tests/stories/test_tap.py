@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from replica import Subscription
 from replica.upstream.rest import Rest
 from replica.upstream.tap import Tap
 from tests.upstream import Upstream
@@ -15,25 +16,30 @@ META = b'{"type":"meta"}'
 
 
 class Notes(Tap):
-    """Remembers what it is told."""
+    """Remembers what it is told of requests and of one websocket."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: int = 0) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self._socket = socket
 
-    def opened(self) -> None:
-        self.told.append(("opened",))
+    def _note(self, socket: int, *told: Any) -> None:
+        if socket == self._socket:
+            self.told.append(told)
 
-    def refused(self, why: str, status: int | None) -> None:
-        self.told.append(("refused", why, status))
+    def opened(self, *, socket: int = 0) -> None:
+        self._note(socket, "opened")
 
-    def closed(self, why: str, code: int | None, *, by_upstream: bool) -> None:
-        self.told.append(("closed", why, code, by_upstream))
+    def refused(self, why: str, status: int | None, *, socket: int = 0) -> None:
+        self._note(socket, "refused", why, status)
 
-    def received(self, frame: bytes) -> None:
-        self.told.append(("received", frame))
+    def closed(self, why: str, code: int | None, *, by_upstream: bool, socket: int = 0) -> None:
+        self._note(socket, "closed", why, code, by_upstream)
 
-    def sent(self, frame: bytes) -> None:
-        self.told.append(("sent", frame))
+    def received(self, frame: bytes, *, socket: int = 0) -> None:
+        self._note(socket, "received", frame)
+
+    def sent(self, frame: bytes, *, socket: int = 0) -> None:
+        self._note(socket, "sent", frame)
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -65,6 +71,21 @@ def connections(notes: Notes) -> list[tuple[Any, ...]]:
 async def ready(watch: Watch) -> None:
     await watch.until(1)
     assert watch.program.replica.assess().reasons == ()
+
+
+async def test_the_sockets_of_clients_are_told_apart(upstream: Upstream) -> None:
+    notes = Notes(socket=1)
+    async with watched(upstream.base_url, ALICE, tap=notes) as watch:
+        await ready(watch)
+        subscription = Subscription({"type": "notification", "user": ALICE})
+        assert watch.program.replica.mirror.hold(subscription) is None
+        await watch.until(10)
+        upstream.drop_sockets()
+        await watch.until(20)
+    told = notes.of("opened", "closed", "refused")
+    assert told[:3] == [("opened",), ("closed", "cut", None, True), ("opened",)]
+    assert any(b'"notification"' in one[1] for one in notes.of("sent"))
+    assert not any(b"allDexsClearinghouseState" in one[1] for one in notes.of("sent", "received"))
 
 
 async def test_frames_of_both_directions_as_they_are(upstream: Upstream) -> None:

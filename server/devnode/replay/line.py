@@ -10,16 +10,17 @@ from typing import NamedTuple
 from starlette.types import Receive, Send
 
 from server.devnode.replay.player import Player
+from server.devnode.replay.streams import said
 from server.devnode.subscriptions import (
     PONG,
     Change,
+    Fatal,
     Invalid,
     Ping,
     Post,
     Subscription,
     acknowledgement,
     error,
-    parse_message,
 )
 
 STALL_S = 20.0  # a single frame may wait so long for the client to read
@@ -80,8 +81,10 @@ class Line:
             await asyncio.wait([writer])
 
     def _said(self, raw: str) -> None:
-        message = parse_message(raw, self._dexes)
-        if isinstance(message, Ping):
+        message = said(raw, self._dexes)
+        if isinstance(message, Fatal):
+            self._abort()
+        elif isinstance(message, Ping):
             self._say(PONG)
         elif isinstance(message, Invalid):
             self._say(error(message.error))

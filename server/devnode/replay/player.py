@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from server.devnode.replay.playhead import Playhead
 from server.devnode.replay.script import Down, Happening, Pushed, Refused, Script, Up
+from server.devnode.replay.streams import Stays
 from server.devnode.subscriptions import Subscription
 
 VERBS = ("pause", "resume", "step", "advance", "seek", "speed")
@@ -53,7 +54,8 @@ class Player:
         self._timer: asyncio.TimerHandle | None = None
         self._connected: dict[Listener, None] = {}
         self._channels: dict[Subscription, dict[Listener, None]] = {}
-        self._last: dict[Subscription, tuple[int, bytes]] = {}
+        self._kept: dict[Subscription, list[tuple[int, bytes]]] = {}
+        self._sockets: dict[Subscription, int] = {}  # over which recorded one a stream comes
         self._up = script.connected
         self.over = False
 
@@ -165,7 +167,8 @@ class Player:
             listener.end(None, "")
         self.head.move(moment, _now())
         self._up, self.over = self._script.connected, False
-        self._last.clear()
+        self._kept.clear()
+        self._sockets.clear()
         self._place = self._place_at(moment)
         for place, (_, what) in enumerate(self._script.happenings[: self._place]):
             self._note(place, what)
@@ -213,21 +216,35 @@ class Player:
         if isinstance(what, Pushed):
             self._push(place, what)
         elif isinstance(what, Down) and what.by_upstream and self._drops:
-            for listener in list(self._connected):
+            for listener in self._listeners_over(what.socket):
                 listener.end(what.code, what.why)
+
+    def _listeners_over(self, socket: int) -> list[Listener]:
+        """Who listens to something that comes over it. Over the first is also who listens to nothing."""
+        others: set[int] = set()
+        mine: set[int] = set()
+        for stream, listeners in self._channels.items():
+            over = mine if self._sockets.get(stream, 0) == socket else others
+            over.update(map(id, listeners))
+        return [one for one in self._connected if id(one) in mine or (not socket and id(one) not in others)]
 
     def _note(self, place: int, what: Happening) -> None:
         """What stays of a happening, for who comes later."""
         if isinstance(what, Pushed):
             if what.stream is not None:
-                self._last[what.stream] = (place, what.frame)
+                self._sockets[what.stream] = what.socket
+                if what.stays is Stays.ALONE:
+                    self._kept[what.stream] = [(place, what.frame)]
+                elif what.stays is Stays.TOO:
+                    self._kept.setdefault(what.stream, []).append((place, what.frame))
         elif isinstance(what, Up):
-            self._up = True
+            self._up |= not what.socket
         elif isinstance(what, Down):
-            self._up = False
+            self._up &= bool(what.socket)
             if self._drops:
                 # What a later joiner gets is what was pushed on the connection that comes then.
-                self._last.clear()
+                for stream in [one for one in self._kept if self._sockets[one] == what.socket]:
+                    del self._kept[stream]
 
     def _push(self, place: int, what: Pushed) -> None:
         stream = what.stream
@@ -252,6 +269,8 @@ class Player:
             return None
         for place in range(self._place, len(self._script.happenings)):
             _, what = self._script.happenings[place]
+            if isinstance(what, Pushed) or what.socket:
+                continue
             if isinstance(what, Refused):
                 return REFUSED_STATUS if what.status is None else what.status
             if isinstance(what, Up):
@@ -271,12 +290,12 @@ class Player:
         return None if timeline is None else timeline.find(self.moment())[1]
 
     def join(self, stream: Subscription, listener: Listener) -> None:
-        """Send from now on. The last frame comes at once, unless this connection has had it."""
+        """Send from now on. What stays of it comes at once, as far as this connection has not had it."""
         self._channels.setdefault(stream, {})[listener] = None
-        last = self._last.get(stream)
-        if last is not None and listener.had.get(stream) != last[0]:
-            listener.had[stream] = last[0]
-            listener.put(last[1])
+        for place, frame in self._kept.get(stream, ()):
+            if listener.had.get(stream, -1) < place:
+                listener.had[stream] = place
+                listener.put(frame)
 
     def leave(self, stream: Subscription, listener: Listener) -> None:
         channel = self._channels[stream]

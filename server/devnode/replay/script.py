@@ -7,17 +7,20 @@ the replay is answered when it speaks itself.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from server.devnode.info import address, load
 from server.devnode.recorded import canonical
+from server.devnode.replay.streams import Sockets, Stays
 from server.devnode.replay.tape import Record, Tape
 from server.devnode.subscriptions import Subscription
 
 T = TypeVar("T")
 
+_ACCOUNT_STATES = frozenset({"allDexsClearinghouseState", "clearinghouseState"})
 REPLIES = frozenset({"subscriptionResponse", "pong", "post"})
 FAILED_BY_US = frozenset({"CancelledError"})
 """Failures that say nothing about the upstream: the recorder's own client went away."""
@@ -28,10 +31,14 @@ class Pushed(NamedTuple):
 
     stream: Subscription | None
     frame: bytes
+    socket: int = 0
+    stays: Stays = Stays.ALONE
 
 
 class Up(NamedTuple):
-    """The recorded websocket was established."""
+    """A recorded websocket was established."""
+
+    socket: int = 0
 
 
 class Down(NamedTuple):
@@ -40,12 +47,14 @@ class Down(NamedTuple):
     by_upstream: bool
     code: int | None
     why: str
+    socket: int = 0
 
 
 class Refused(NamedTuple):
     """A dial came to nothing."""
 
     status: int | None
+    socket: int = 0
 
 
 Happening = Pushed | Up | Down | Refused
@@ -107,41 +116,49 @@ class Script:
 
 def read_script(tape: Tape) -> Script:
     script = Script(tape.name, tape.upstream, tape.began, tape.length_s, tape.connected, tape.notes)
-    asked: dict[str, float] = {}  # users whose subscription is not answered yet, and when it was asked for
+    sockets = Sockets()
+    # By socket: users whose subscription is not answered yet, and when it was asked for.
+    waiting: dict[int, dict[str, float]] = defaultdict(dict)
     for record in tape.records:
+        socket = record.socket
+        asked = waiting[socket]
         match record.kind:
             case "in":
-                _received(script, record, asked)
+                _received(script, record, asked, sockets)
             case "out":
-                for user in _subscribed(record):
-                    asked[user] = record.at
+                sockets.went(socket, record.bytes() or b"")
+                if record.members.get("carried") is not True:  # what is repeated was answered long ago
+                    asked.update(dict.fromkeys(_subscribed(record), record.at))
             case "http":
                 _answered(script, record)
             case "opened":
                 asked.clear()
-                script.happenings.append((record.at, Up()))
+                sockets.began(socket)
+                script.happenings.append((record.at, Up(socket)))
             case "closed":
                 asked.clear()
                 by_upstream = record.members["by"] == "upstream"
-                down = Down(by_upstream, record.members["code"], record.members["why"])
+                down = Down(by_upstream, record.members["code"], record.members["why"], socket)
                 script.happenings.append((record.at, down))
             case "refused":
-                script.happenings.append((record.at, Refused(record.members["status"])))
+                script.happenings.append((record.at, Refused(record.members["status"], socket)))
     _stay_connected(script)
     return script
 
 
 def _stay_connected(script: Script) -> None:
     """That the recorder hung up in order to stop is nothing that happened to the upstream."""
+    ended: set[int] = set()
     for place in range(len(script.happenings) - 1, -1, -1):
         _, what = script.happenings[place]
-        if isinstance(what, Down) and not what.by_upstream:
+        if isinstance(what, Pushed):
+            continue
+        if isinstance(what, Down) and not what.by_upstream and what.socket not in ended:
             del script.happenings[place]
-        if not isinstance(what, Pushed):
-            return
+        ended.add(what.socket)
 
 
-def _received(script: Script, record: Record, asked: dict[str, float]) -> None:
+def _received(script: Script, record: Record, asked: dict[str, float], sockets: Sockets) -> None:
     frame = record.bytes()
     assert frame is not None, "only what we send is ever withheld"
     envelope = _object(frame)
@@ -159,14 +176,17 @@ def _received(script: Script, record: Record, asked: dict[str, float]) -> None:
         if refused is not None:
             script.refusals.setdefault(refused, Timeline()).put(asked.pop(refused), data)
             return
-    stream = stream_of(channel, data)
-    script.happenings.append((record.at, Pushed(stream, frame)))
-    if stream is not None and stream.user is not None:
+    socket = record.socket
+    stream, stays = sockets.came(socket, channel, data) or (stream_of(channel, data), Stays.ALONE)
+    if stream is None and socket:
+        return  # of a type that we do not know, or left over of one that was given up
+    script.happenings.append((record.at, Pushed(stream, frame, socket, stays)))
+    if stream is not None and stream.user is not None and stream.kind in _ACCOUNT_STATES:
         script.states.setdefault(stream.user, Timeline()).put(record.at, frame)
 
 
 def stream_of(channel: object, data: object) -> Subscription | None:
-    """The subscription under which a message came."""
+    """The subscription under which a message came, as far as it says so itself."""
     if not isinstance(data, dict):
         return None
     dex = data.get("dex", "")

@@ -1,6 +1,6 @@
 """Reading a recording of `hl-replica record`: files in, records out.
 
-Written from the description of the format (version 1) alone, sharing no code with the writer. A file that was
+Written from the description of the format (version 2) alone, sharing no code with the writer. A file that was
 cut off, by a crash or because it is still being written, is read to its last whole record, and the tape says
 so in `notes`. Everything else that is wrong is a `RecordingError`: one line that names the file.
 """
@@ -21,7 +21,7 @@ import orjson
 
 from server.devnode.recordings import RecordingError
 
-FORMAT, VERSION = "hl-replica recording", 1
+FORMAT, VERSIONS = "hl-replica recording", (1, 2)  # the first knew of one websocket alone
 _NAME = re.compile(r"hl-replica-(\d{8}T\d{6}\.\d{3}Z)-(\d{6,})\.jsonl\.gz")
 _CHUNK = 1 << 20
 
@@ -33,6 +33,11 @@ class Record:
     kind: str
     at: float
     members: Mapping[str, Any]
+
+    @property
+    def socket(self) -> int:
+        """Which websocket it tells of; 0 is the one that is always wanted."""
+        return int(self.members.get("socket", 0))
 
     def bytes(self, name: str | None = None) -> bytes | None:
         """The bytes under this member, or of the frame itself; None where they were withheld."""
@@ -183,8 +188,10 @@ def _text(path: Path) -> Iterator[bytes]:
 def _header(fields: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     if fields.get("format") != FORMAT:
         raise RecordingError(f"{where}: no recording: it does not begin with a header")
-    if fields.get("version") != VERSION:
-        raise RecordingError(f"{where}: format version {fields.get('version')!r}, this reads {VERSION}")
+    if fields.get("version") not in VERSIONS:
+        raise RecordingError(
+            f"{where}: format version {fields.get('version')!r}, this reads {VERSIONS[0]} to {VERSIONS[-1]}"
+        )
     return fields
 
 
@@ -200,6 +207,8 @@ _MEMBERS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
 def _check(fields: Mapping[str, Any], where: str) -> None:
     """Raise where a record lacks what its kind promises. Kinds we do not know promise nothing."""
     kind = fields["kind"]
+    if not isinstance(fields.get("socket", 0), int):
+        raise RecordingError(f"{where}: a {kind!r} of no 'socket'")
     wanted = dict(_MEMBERS.get(kind, {}))
     contents = [fields] if kind in ("in", "out") else []
     if kind == "http" and "failure" not in fields:

@@ -56,11 +56,12 @@ def test_a_finished_file_is_plain_gzip_with_a_header_and_an_end(tmp_path: Path) 
             "at": 0.0,
             "wall": 1000.0,
             "format": "hl-replica recording",
-            "version": 1,
+            "version": 2,
             "run": RUN,
             "file": 1,
             "upstream": "https://h",
             "connected": False,
+            "sockets": [],
         },
         {"kind": "in", "at": 1, "wall": 1001.0, "text": "{}"},
         {"kind": "in", "at": 2, "wall": 1002.0, "text": "{}"},
@@ -143,6 +144,31 @@ def test_each_file_repeats_the_lists_of_markets_and_says_whether_the_feed_is_up(
         assert [(line["at"], line["answer"]) for line in carried] == [(0.6, {"text": "[null,1]"})]
         assert one[1] is carried[0]
     assert [one[0]["connected"] for one in (second, third, fourth)] == [True, True, False]
+
+
+def test_each_file_says_which_sockets_are_up_and_repeats_their_subscriptions(tmp_path: Path) -> None:
+    made = files(tmp_path, seconds=10.0)
+    mids, book = b'"subscription":{"type":"allMids"}}', b'"subscription":{"type":"l2Book","coin":"BTC"}}'
+
+    def sent(at: float, method: bytes, what: bytes, **socket: int) -> Entry:
+        return entry(at, 0.0, "out", bytes=b'{"method":"%s",%s' % (method, what), **socket)
+
+    made.write([entry(1.0, 0.0, "opened"), entry(1.0, 0.0, "opened", socket=2)])
+    made.write([sent(2.0, b"subscribe", mids), sent(2.0, b"subscribe", mids, socket=2)])
+    made.write(
+        [sent(3.0, b"subscribe", book, socket=2), frame(10), sent(11.0, b"unsubscribe", mids, socket=2)]
+    )
+    made.write([frame(20), entry(21.0, 0.0, "closed", by="us", why="", code=None, socket=2), frame(30)])
+    made.close()
+    second, third, fourth = (lines(tmp_path / name) for name in names(tmp_path)[1:])
+    assert [one[0]["sockets"] for one in (second, third, fourth)] == [[0, 2], [0, 2], [0]]
+    carried = [
+        [(line.get("socket", 0), line["text"]) for line in one if line.get("carried")]
+        for one in (second, third, fourth)
+    ]
+    first = (0, '{"method":"subscribe",' + mids.decode())
+    other = (2, '{"method":"subscribe",' + book.decode())
+    assert carried == [[first, (2, first[1]), other], [first, other], [first]]
 
 
 class FullDisk:

@@ -89,6 +89,25 @@ def test_everything_it_is_told_is_on_the_tape(
     assert (one.frames, one.answers, one.lost, one.files) == (2, 1, 0, 1)
 
 
+def test_sockets_are_told_apart(recorder: Callable[..., Recorder], tmp_path: Path) -> None:
+    one = recorder()
+    one.refused("E", None, socket=1)
+    one.opened(socket=1)
+    one.sent(b"{}", socket=1)
+    one.received(b"{}", socket=2)
+    one.received(b"{}")
+    one.closed("bye", 1001, by_upstream=True, socket=1)
+    one.close()
+    assert [(record.kind, record.socket) for record in read_tape(tmp_path).records] == [
+        ("refused", 1),
+        ("opened", 1),
+        ("out", 1),
+        ("in", 2),
+        ("in", 0),
+        ("closed", 1),
+    ]
+
+
 def tell_secrets(one: Recorder) -> None:
     one.answered(one.now(), "/exchange", SECRET, 200, "application/json", b'{"oid":77}')
     one.failed(one.now(), "/exchange", SECRET, "UpstreamTimeout")

@@ -50,6 +50,11 @@ def subscribe(user: str = ALICE, kind: str = "allDexsClearinghouseState", **more
     return {"method": "subscribe", "subscription": {"type": kind, "user": user, **more}}
 
 
+def over(socket: int, *lines: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same, over another websocket than the first."""
+    return [{**line, "socket": socket} for line in lines]
+
+
 def push(user: str, value: float, *dexes: str) -> str:
     """A frame as the wire has it, with a space where no encoder of ours puts one."""
     states = ",".join(f'["{dex}",{state(value)}]' for dex in ("", *dexes))

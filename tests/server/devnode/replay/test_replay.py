@@ -20,10 +20,12 @@ from tests.server.devnode.replay.tapes import (
     closed,
     end,
     opened,
+    over,
     push,
     refused,
     state,
     subscribe,
+    went,
 )
 
 
@@ -41,6 +43,38 @@ async def test_frames_come_at_their_offsets_to_whom_they_concern(tmp_path: Path)
         assert neither.came == []
         # The acknowledgement is the exchange's own.
         assert json.loads(one.came[0][1])["data"] == subscribe(ALICE)
+
+
+def fills(*numbers: int, snapshot: bool = False) -> str:
+    rows = ",".join(f'{{"tid":{number}}}' for number in numbers)
+    head = '"isSnapshot":true,' if snapshot else ""
+    return f'{{"channel":"userFills","data":{{{head}"user":"{ALICE}","fills":[{rows}]}}}}'
+
+
+async def test_who_joins_rows_late_gets_the_snapshot_and_all_rows_since(tmp_path: Path) -> None:
+    asks = subscribe(ALICE, "userFills")
+    lines = [opened(0), *over(1, opened(0), went(0, asks), came(1, fills(1, snapshot=True)))]
+    lines += [*over(1, came(2, fills(2)), came(3, fills(3)), came(9, fills(4))), end(10)]
+    async with replaying(tmp_path, *lines) as replay, connected(replay, asks) as one:
+        await one.until(5)
+        async with connected(replay, asks) as late:
+            await one.until(10)
+            assert [frame for _, frame in late.pushes] == [frame for _, frame in one.pushes]
+            assert len(one.pushes) == 4
+
+
+async def test_the_end_of_a_socket_is_that_of_what_came_over_it(tmp_path: Path) -> None:
+    asks = subscribe(ALICE, "userFills")
+    lines = [opened(0), *over(1, opened(0), went(0, asks), came(1, fills(1, snapshot=True)))]
+    lines += [came(2, push(ALICE, 1)), *over(1, closed(4, code=1001)), closed(6, code=1000), end(8)]
+    async with (
+        replaying(tmp_path, *lines) as replay,
+        connected(replay, asks) as rows,
+        connected(replay, subscribe(ALICE)) as states,
+        connected(replay) as neither,
+    ):
+        await states.until(8)
+        assert (rows.over, states.over, neither.over) == ((4.0, 1001), (6.0, 1000), (6.0, 1000))
 
 
 waits = st.lists(st.tuples(st.floats(0, 30), st.sampled_from([ALICE, BOB]), st.integers(0, 9)), max_size=25)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from server.devnode.replay.script import Down, Pushed, Refused, Script, Timeline, Up, read_script
+from server.devnode.replay.streams import Stays
 from server.devnode.replay.tape import read_tape
 from server.devnode.subscriptions import Subscription
 from tests.server.devnode.replay.tapes import (
@@ -17,6 +18,7 @@ from tests.server.devnode.replay.tapes import (
     end,
     header,
     opened,
+    over,
     push,
     refused,
     save,
@@ -101,6 +103,37 @@ def test_connections_come_and_go(tmp_path: Path) -> None:
         (5, Up()),
         (6, Down(False, None, "")),
         (7, Up()),
+    ]
+
+
+def test_sockets_are_told_apart(tmp_path: Path) -> None:
+    fills = f'{{"channel":"userFills","data":{{"isSnapshot":true,"user":"{ALICE}","fills":[]}}}}'
+    orders = '{"channel":"orderUpdates","data":[]}'
+    one = script(
+        tmp_path,
+        opened(0),
+        *over(1, opened(1)),
+        *over(2, opened(1), went(2, subscribe(BOB, "orderUpdates"))),
+        *over(1, went(2, subscribe(ALICE, "orderUpdates")), went(2, subscribe(ALICE, "userFills"))),
+        *over(1, came(3, orders), came(4, fills)),
+        # Nobody asked for fills over that one.
+        *over(2, came(5, orders), came(6, fills), closed(7, code=1000)),
+        *over(1, closed(8, by="us")),
+        closed(9, by="us"),
+    )
+
+    def stream(kind: str, user: str, *more: tuple[str, object]) -> Subscription:
+        return Subscription(kind, user, None, more)
+
+    all_fills = stream("userFills", ALICE, ("aggregateByTime", False))
+    assert one.happenings == [
+        (0, Up()),
+        (1, Up(1)),
+        (1, Up(2)),
+        (3, Pushed(stream("orderUpdates", ALICE), orders.encode(), 1, Stays.NOT)),
+        (4, Pushed(all_fills, fills.encode(), 1, Stays.ALONE)),
+        (5, Pushed(stream("orderUpdates", BOB), orders.encode(), 2, Stays.NOT)),
+        (7, Down(True, 1000, "", 2)),
     ]
 
 

@@ -138,7 +138,7 @@ HTTP = {"kind": "http", "at": 6, "wall": 0, "path": "/info", "took": 1, "request
         ([], "holds no whole record"),
         ([frame(1)], "line 1: no recording: it does not begin with a header"),
         ([{**HEADER, "format": "x"}], "line 1: no recording: it does not begin with a header"),
-        ([{**HEADER, "version": 2}], "line 1: format version 2, this reads 1"),
+        ([{**HEADER, "version": 3}], "line 1: format version 3, this reads 1 to 2"),
         ([{**HEADER, "connected": None}], "line 1: a 'header' without its 'connected'"),
         ([HEADER, {**HEADER, "run": "other"}], "line 2: belongs to another run than what is before it"),
         ([HEADER, {"at": 6}], "line 2: no record of a recording"),
