@@ -12,6 +12,8 @@ from replica.errors import (
     WriteNotSent,
     WriteOutcomeUnknown,
 )
+from replica.keeping import ACCOUNT_STREAMS, MARKET_STREAMS, KeepSettings, can_be_kept
+from replica.reading import Age, LiveBounds, Reading
 from replica.recording.files import Rotation
 from replica.recording.recorder import Recorder, RecorderSettings
 from replica.replica import Fetched, PerpDexs, Replica, ReplicaSettings
@@ -19,6 +21,7 @@ from replica.state.clearinghouse import HeldState
 from replica.state.documents import LISTINGS, Document, DocumentLimits, DocumentStore
 from replica.state.readiness import Phase, Readiness
 from replica.state.store import Bounds, Store
+from replica.streams.memory import Whole
 from replica.subscription import Subscription
 from replica.upstream.feed import FeedSettings
 from replica.upstream.rest import Answer
@@ -27,10 +30,13 @@ from replica.upstream.usage import LedgerLimits
 from replica.upstream.weight import ROWS_PER_WEIGHT, info_cost
 
 __all__ = [
+    "ACCOUNT_STREAMS",
     "INTERVALS",
     "LISTINGS",
+    "MARKET_STREAMS",
     "ROWS_PER_WEIGHT",
     "SUBSCRIPTION_TYPES",
+    "Age",
     "Answer",
     "Bounds",
     "BudgetExhausted",
@@ -41,12 +47,15 @@ __all__ = [
     "FeedSettings",
     "Fetched",
     "HeldState",
+    "KeepSettings",
     "Kind",
     "LedgerLimits",
+    "LiveBounds",
     "Param",
     "PerpDexs",
     "Phase",
     "Readiness",
+    "Reading",
     "Recorder",
     "RecorderSettings",
     "Replica",
@@ -60,8 +69,10 @@ __all__ = [
     "UpstreamError",
     "UpstreamTimeout",
     "UpstreamUnavailable",
+    "Whole",
     "WriteNotSent",
     "WriteOutcomeUnknown",
+    "can_be_kept",
     "info_cost",
     "kind_of",
 ]

@@ -21,8 +21,8 @@ ACCOUNT_STREAMS = (
     "userHistoricalOrders",
     "userTwapHistory",
 )
-"""Not here: `userFundings`, whose rows lack the hash that `/info` has (spec/websocket.md 8), `twapStates`, which
-no `/info` type is, and `webData3`, which is for front ends."""
+"""Not here: `userFundings`, whose rows lack the hash that `/info` has (spec/websocket.md 8), `twapStates`,
+which no `/info` type is, and `webData3`, which is for front ends."""
 
 MARKET_STREAMS = ("allMids", "allDexsAssetCtxs", "spotAssetCtxs", "outcomeMetaUpdates")
 

@@ -17,7 +17,9 @@ from replica.clock import Clock
 from replica.composed import Composed
 from replica.errors import ReplicaError, UpstreamUnavailable
 from replica.events import AccountFetched, AccountStates, FeedEvent, FollowingEnded, State
+from replica.keeping import KeepSettings, streams_to_keep
 from replica.mirror import Mirror, MirrorSettings
+from replica.reading import LATE_AFTER_S, LiveBounds, Reading
 from replica.state.clearinghouse import HeldState
 from replica.state.documents import LISTINGS, Document, DocumentLimits, DocumentStore
 from replica.state.readiness import Readiness
@@ -45,8 +47,8 @@ JSON = "application/json"
 FUTURE_S = 60.0
 """No state is from so far ahead. Should it be our own clock that is behind, states count by their arrival."""
 
-LATE_AFTER_S = 2.0
-"""A push may take this long on its way, the upstream's rendering included, and count as new on arrival."""
+KEEP_AGAIN_S = 30.0
+"""Streams that there was no room for are asked for again after this; and there may be new dexes."""
 
 REFUSALS = DocumentLimits(count=2_000, size=8 << 20)
 """How many refused questions are remembered, whatever becomes of the answers."""
@@ -62,6 +64,8 @@ class ReplicaSettings:
     feed: FeedSettings = field(default_factory=FeedSettings)
     ledger: LedgerLimits = field(default_factory=LedgerLimits)
     mirror: MirrorSettings = field(default_factory=MirrorSettings)
+    keep: KeepSettings = field(default_factory=lambda: KeepSettings(account=(), market=()))
+    live: LiveBounds = field(default_factory=LiveBounds)
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 30.0
     weight_per_minute: int = 1200
@@ -159,12 +163,14 @@ class Replica:
         )
         self._streams = Mirror(self.feed, partial(self._ask, Lane.HEAL), clock, settings.mirror)
         self.mirror = Composed(self._streams, partial(self._ask, Lane.HEAL))
+        self.reading = Reading(self._streams, self.feed.heard, clock, self.upstream_clock, settings.live)
         self._universe = UniverseReader(
             partial(self._ask, Lane.READ), clock, every_s=settings.universe_refresh_s
         )
         self._perp_dexs: PerpDexs | None = None
         self._feeding: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     # -- life ------------------------------------------------------------------------------------------
 
@@ -176,10 +182,14 @@ class Replica:
         self._feeding = asyncio.create_task(self.feed.run(), name="feed")
         self._feeding.add_done_callback(_report_death)
         self._warming = asyncio.create_task(self._warm(), name="warm up")
+        self._keeping = asyncio.create_task(self._keep(), name="keep streams")
 
     async def stop(self) -> None:
         """Give up the streams, close the feed, then the pools. Waits for all."""
         self.readiness.stop()
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
         await self.mirror.close()
         await self._streams.close()
         for task in (self._warming, self._feeding):
@@ -352,6 +362,18 @@ class Replica:
             await self.fetch_perp_dexs(deadline_s=self.settings.read_timeout_s)
         except ReplicaError as error:
             logger.info("no dex list yet: %s", error)
+
+    async def _keep(self) -> None:
+        """Hold what reads are to be answered from, whatever clients hold."""
+        assert self._warming is not None, "started together"
+        # Without the list of dexes it would be done twice; whether it came or not, once is done then.
+        await asyncio.wait([self._warming])
+        while True:
+            dexes = () if self._perp_dexs is None else self._perp_dexs.names
+            without_room = self.mirror.keep(streams_to_keep(self.plan.live, dexes, self.settings.keep))
+            if without_room:
+                logger.info("no room for %d of the streams to keep", without_room)
+            await asyncio.sleep(KEEP_AGAIN_S)
 
     async def _read(
         self, type_: str, body: bytes, content_type: str, wait_s: float | None, deadline_s: float | None

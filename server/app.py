@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
@@ -26,7 +27,9 @@ from replica import (
     Clock,
     DocumentLimits,
     FeedSettings,
+    KeepSettings,
     LedgerLimits,
+    LiveBounds,
     Recorder,
     Replica,
     ReplicaSettings,
@@ -167,6 +170,10 @@ def replica_settings(settings: Settings, base_url: str, follow: tuple[str, ...])
         write_connections=s.write_connections,
         documents=DocumentLimits(count=s.documents_max, size=s.documents_max_bytes),
         error_ttl_s=s.error_ttl_s,
+        keep=KeepSettings(
+            account=s.keep_account_streams, market=s.keep_market_streams, most=s.keep_subscriptions
+        ),
+        live=LiveBounds(account_s=s.account_live_s, market_s=s.market_live_s, contexts_s=s.contexts_live_s),
     )
 
 
@@ -407,7 +414,11 @@ async def serve_nobody(settings: Settings, for_s: float | None) -> None:
             raise SettingsError("nothing to record: name accounts with --track")
         with recording(upstream.settings, upstream.base_url) as recorder:
             replica = Replica(
-                replica_settings(upstream.settings, upstream.base_url, upstream.follow),
+                # A recording is of the account states, and nobody reads meanwhile.
+                replace(
+                    replica_settings(upstream.settings, upstream.base_url, upstream.follow),
+                    keep=KeepSettings(account=(), market=()),
+                ),
                 clock=CLOCK,
                 random=Random(),
                 tap=recorder,

@@ -7,18 +7,15 @@ An answer is kept no longer than the fastest thing in it takes to change, or tha
 type that is not in the table is passed through.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from replica import LISTINGS, ROWS_PER_WEIGHT, Document, Replica, info_cost
-from server.freshness import Asked
+from replica import LISTINGS, ROWS_PER_WEIGHT, info_cost
 from server.params import Kind, Odd, Param, Params, Wrong, is_plain, read
-
-Query = Callable[[Replica, Params, Asked, Document | None], Document | None]
-"""Reads an answer out of what the streams keep; the upstream's last answer to the same question may help.
-None: not held, not fresh enough, or not the whole of it."""
+from server.queries import accounts, market
+from server.queries.streams import Query
 
 
 class Served(Enum):
@@ -159,6 +156,9 @@ def _rows() -> Iterator[Row]:
         COIN,
         kept=BURST,
         writes=traded,
+        query=accounts.active_asset_data,
+        feed="activeAssetData",
+        exactness=Exactness.EXACT,
         note="from memory while a client holds the stream",
     )
     yield _row("portfolio", USER, kept=ACTS, writes=(TRADE, MONEY))
@@ -172,6 +172,9 @@ def _rows() -> Iterator[Row]:
         USER,
         kept=ACTS,
         writes=(ACCOUNT,),
+        query=accounts.user_abstraction,
+        feed="webData3",
+        exactness=Exactness.JOINED,
         note="from memory while a client holds webData3, which says nothing where the mode is default",
     )
     yield _row("userDexAbstraction", USER, kept=ACTS, writes=(ACCOUNT,))
@@ -204,6 +207,9 @@ def _rows() -> Iterator[Row]:
         DEX,
         kept=BURST,
         writes=orders,
+        query=accounts.open_orders,
+        feed="openOrders",
+        exactness=Exactness.JOINED,
         note="fewer fields of the stream's orders; whether both list the same ones is not verified",
     )
     yield _row(
@@ -212,6 +218,9 @@ def _rows() -> Iterator[Row]:
         DEX,
         kept=BURST,
         writes=orders,
+        query=accounts.frontend_open_orders,
+        feed="openOrders",
+        exactness=Exactness.EXACT,
     )
     yield _row("orderStatus", USER, Param("oid", Kind.OID), kept=BURST, writes=orders)
     yield _row("historicalOrders", USER, kept=BURST, writes=orders)
@@ -235,6 +244,9 @@ def _rows() -> Iterator[Row]:
         "allMids",
         DEX,
         kept=MARKET,
+        query=market.all_mids,
+        feed="allMids",
+        exactness=Exactness.EXACT,
         note="pushed every 5 s; market_live_s says how old it may be, max-age of a request the same",
     )
     yield _row("meta", DEX, kept=LISTING)
@@ -242,7 +254,10 @@ def _rows() -> Iterator[Row]:
         "metaAndAssetCtxs",
         DEX,
         kept=MARKET,
-        note="pushed every 13.6 s and used while younger than market_live_s: older prices are asked for",
+        query=market.meta_and_asset_ctxs,
+        feed="allDexsAssetCtxs",
+        exactness=Exactness.JOINED,
+        note="pushed every 13.6 s and used while younger than contexts_live_s: older prices are asked for",
     )
     yield _row("allPerpMetas", kept=LISTING)
     yield _row("perpDexs", kept=LISTING)
@@ -257,7 +272,10 @@ def _rows() -> Iterator[Row]:
     yield _row(
         "spotMetaAndAssetCtxs",
         kept=MARKET,
-        note="by coin, in the order of an answer of the last minute; used while younger than market_live_s",
+        query=market.spot_meta_and_asset_ctxs,
+        feed="spotAssetCtxs",
+        exactness=Exactness.JOINED,
+        note="by coin, in the order of an answer of the last minute; used while younger than contexts_live_s",
     )
     yield _row("spotDeployState", USER, kept=SECOND)
     yield _row("spotPairDeployAuctionStatus", kept=SECOND)
@@ -283,6 +301,9 @@ def _rows() -> Iterator[Row]:
         USER,
         kept=BURST,
         writes=(TRADE, MONEY, ACCOUNT, STAKING),
+        query=accounts.spot_clearinghouse_state,
+        feed="spotState",
+        exactness=Exactness.EXACT,
     )
     yield _row("borrowLendUserState", USER, kept=SECOND, writes=(MONEY,))
     yield _row("borrowLendReserveState", TOKEN, kept=SECOND)

@@ -28,6 +28,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from replica import ACCOUNT_STREAMS, MARKET_STREAMS, can_be_kept
 ENV_PREFIX = "HL_REPLICA_"
 NOT_SETTINGS = frozenset({"HL_REPLICA_RECORDED"})
 """Variables with our prefix that are no settings: the folder of recorded payloads, for the tests."""
@@ -95,7 +96,11 @@ class Settings(BaseSettings):
 
     # Freshness
     account_live_s: Seconds = 6.0
-    """An account state from the feed counts as live up to this age."""
+    """What a feed last told of an account answers reads up to this age."""
+    market_live_s: SecondsOrZero = 6.0
+    """What a feed last told of the market answers reads up to this age; 0 = never."""
+    contexts_live_s: SecondsOrZero = 6.0
+    """The same for the contexts of all coins, which are pushed every 14 s; 15 = always from memory."""
     account_ttl_s: SecondsOrZero = 5.0
     """A fetched account state answers reads up to this age."""
     perp_dexs_ttl_s: SecondsOrZero = 60.0
@@ -134,6 +139,14 @@ class Settings(BaseSettings):
     """Request weight the upstream allows; 0 = no limit."""
     write_reserve_weight: CountOrZero = 120
     """Part of the weight that reads leave to writes."""
+
+    # Streams that are kept for reads
+    keep_account_streams: tuple[Word, ...] = ACCOUNT_STREAMS
+    """Subscriptions kept of each followed account; empty = none."""
+    keep_market_streams: tuple[Word, ...] = MARKET_STREAMS
+    """Subscriptions kept of the market; empty = none."""
+    keep_subscriptions: CountOrZero = 400
+    """Most subscriptions that are kept: the rest of the upstream's are for clients; 0 = no limit."""
 
     # Feed
     ping_interval_s: Seconds = 30.0
@@ -283,6 +296,14 @@ class Settings(BaseSettings):
         for word in words:
             _ttl(word)
         return words
+
+    @field_validator("keep_account_streams", "keep_market_streams")
+    @classmethod
+    def _streams(cls, names: tuple[str, ...], info: Any) -> tuple[str, ...]:
+        for name in names:
+            if not can_be_kept(name, of_account=info.field_name == "keep_account_streams"):
+                raise ValueError(f"{name[:64]} is no subscription of that kind")
+        return names
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":

@@ -190,13 +190,17 @@ async def running(
     prepare: Callable[[Upstream], None] = lambda upstream: None,
     warm: bool = True,
     upstream: Mapping[str, Any] = MappingProxyType({}),
+    keeps: bool = False,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """A program that follows `follow`, started, with its feed up and its dex list read if `warm`.
 
+    `keeps`: whether it keeps streams for reads, as it does by default; else it holds what clients hold alone.
     `skew_s` is how far the program's wall clock is ahead of the upstream's. `prepare` sees the upstream
     before anybody connects; `upstream` are options of it. What the start-up asked of it is not counted.
     """
+    if not keeps:
+        settings = {"keep_account_streams": (), "keep_market_streams": ()} | settings
     node = Upstream(wall, **upstream)
     prepare(node)
     await node.start()
