@@ -13,6 +13,7 @@ from replica.errors import (
     WriteOutcomeUnknown,
 )
 from replica.keeping import ACCOUNT_STREAMS, MARKET_STREAMS, KeepSettings, can_be_kept
+from replica.mirror import MirrorSettings
 from replica.reading import Age, LiveBounds, Reading
 from replica.recording.files import Rotation
 from replica.recording.recorder import Recorder, RecorderSettings
@@ -51,6 +52,7 @@ __all__ = [
     "Kind",
     "LedgerLimits",
     "LiveBounds",
+    "MirrorSettings",
     "Param",
     "PerpDexs",
     "Phase",

@@ -168,6 +168,22 @@ class Settings(BaseSettings):
     feed_max_frame_bytes: Count = 64 * 1024 * 1024
     """Largest websocket frame taken from the upstream."""
 
+    # Streams for websocket clients
+    stream_linger_s: SecondsOrZero = 60.0
+    """A subscription is kept up this long after its last client has left, warm for the next one."""
+    stream_rows: Count = 2000
+    """Most rows of one subscription (fills, fundings ...) that are kept for clients that join later."""
+    heal_within_s: Seconds = 60.0
+    """What an outage took is looked for this long, then clients are told of a gap."""
+    heal_rows: Count = 5000
+    """Most new rows of one subscription that wait meanwhile; beyond it clients are told of a gap."""
+    heal_requests: Count = 10
+    """Most requests for one list of what was missed."""
+    heal_concurrency: Count = 4
+    """Most subscriptions for which is looked at a time."""
+    universe_refresh_s: Seconds = 60.0
+    """For a coin that is not known the exchange's lists are read again, at most this often."""
+
     # Requests to the upstream
     connect_timeout_s: Seconds = 3.0
     """For opening a connection."""

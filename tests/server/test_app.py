@@ -4,7 +4,31 @@ import socket
 
 import pytest
 
-from server.app import listen, url_of
+from replica import MirrorSettings
+from server.app import listen, replica_settings, url_of
+from server.settings import Settings
+
+
+def test_the_mirrors_settings_are_the_users() -> None:
+    theirs = Settings(
+        stream_linger_s=1.0,
+        stream_rows=2,
+        heal_within_s=3.0,
+        heal_rows=4,
+        heal_requests=5,
+        heal_concurrency=6,
+        universe_refresh_s=7.0,
+    )
+    made = replica_settings(theirs, "http://h", ())
+    assert made.mirror == MirrorSettings(
+        linger_s=1.0, keep_rows=2, heal_within_s=3.0, waiting_rows=4, heal_pages=5, healings=6
+    )
+    assert made.universe_refresh_s == 7.0
+
+
+def test_by_default_they_are_the_mirrors_own() -> None:
+    made = replica_settings(Settings(), "http://h", ())
+    assert made.mirror == MirrorSettings()
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
