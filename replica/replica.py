@@ -293,6 +293,8 @@ class Replica:
         good = answer.status == 200
         if not good:
             ttl_s = self.settings.error_ttl_s if _would_refuse_again(answer) else 0.0
+            # What it does not know it may know once it is listed.
+            tags = (*tags, LISTINGS)
         document = Document(
             answer.body,
             as_of=self._upstream_ms(started),

@@ -30,7 +30,11 @@ class Answered(NamedTuple):
 
 
 class Documents:
-    """One read path for all of them. The mutable state is the flights under way, `_refused` and `_agents`."""
+    """One read path for all of them.
+
+    The mutable state is the flights under way, `_refused`, `_agents`, and `_written`: writes whose effect was
+    not looked into yet.
+    """
 
     def __init__(self, replica: Replica, rows: Mapping[str, Row], settings: DocumentsSettings) -> None:
         self.rows = rows
@@ -42,6 +46,7 @@ class Documents:
         self._flights: Coalescer[Document] = Coalescer(self._monotonic)
         self._refused: dict[str, tuple[float, int]] = {}
         self._agents = Agents()
+        self._written: list[Mapping[str, Any]] = []
 
     async def close(self) -> None:
         await self._flights.close()
@@ -60,6 +65,7 @@ class Documents:
 
     def look(self, asks: Question, asked: Asked) -> Answered | None:
         """The answer that memory has, if it honours the request."""
+        self._expire_written()
         held = self._held.get(asks.key)
         if asks.row is not None:
             if asks.row.query is not None:
@@ -140,9 +146,10 @@ class Documents:
 
         `request` is the decoded body of `/exchange`.
         """
-        # Recovering who signed takes longer than much of what else we do to a write. The answer goes out
-        # first; before another request is read, this has run.
-        asyncio.get_running_loop().call_soon(self._expire, request)
+        # Recovering who signed takes half as long as all else that we do to a write. The answer goes out
+        # first; whoever reads before that was done, does it.
+        self._written.append(request)
+        asyncio.get_running_loop().call_soon(self._expire_written)
 
     def report(self, denied: frozenset[str]) -> dict[str, object]:
         """What `GET /capabilities` says."""
@@ -184,8 +191,13 @@ class Documents:
             self._refused.pop(asks.type, None)
             self._agents.learn_from(asks.type, asks.accounts, document.body)
 
-    def _expire(self, request: Mapping[str, Any]) -> None:
-        if len(self._held) or len(self._refusals) or len(self._flights):
+    def _expire_written(self) -> None:
+        if not self._written:
+            return
+        written, self._written = self._written, []
+        if not (len(self._held) or len(self._refusals) or len(self._flights)):
+            return  # nobody reads here: there is nothing to make old
+        for request in written:
             self._replica.expire(changed_by(request, self._agents, mainnet=self._settings.mainnet))
 
 

@@ -75,9 +75,10 @@ def test_what_no_account_does_bears_no_account() -> None:
 
 
 def test_other_times() -> None:
-    rows = table({"allMids": 2.0, "openOrders": 0.0, "legalCheck": 1.0})
-    assert (rows["allMids"].ttl_s, rows["allMids"].served) == (2.0, Served.TTL)
-    assert (rows["openOrders"].ttl_s, rows["openOrders"].served) == (0.0, Served.PASS)
+    rows = table({"allMids": 2.0, "vaultSummaries": 3.0, "userFees": 0.0, "legalCheck": 1.0})
+    assert (rows["allMids"].ttl_s, rows["allMids"].served) == (2.0, Served.MEMORY)
+    assert (rows["vaultSummaries"].ttl_s, rows["vaultSummaries"].served) == (3.0, Served.TTL)
+    assert (rows["userFees"].ttl_s, rows["userFees"].served) == (0.0, Served.PASS)
     assert rows["legalCheck"].served is Served.TTL
     assert rows["meta"] is TABLE["meta"]
     for type_ in ("allmids", "clearinghouseState", "batchClearinghouseStates", "fileSnapshot"):
