@@ -88,7 +88,10 @@ FeedEvent = AccountStates | FollowingEnded | StreamEvent
 
 
 class Data(NamedTuple):
-    """A frame of a subscription: its channel and what is under `data`, JSON, a view of what came."""
+    """A frame of a subscription: its channel and what is under `data`, JSON, a view of what came.
+
+    A frame that is a bare list is its own data; it has a channel that the upstream has not.
+    """
 
     channel: str
     data: msgspec.Raw

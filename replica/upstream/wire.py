@@ -26,6 +26,10 @@ GREETING = b"Websocket connection established."
 """The bare text the exchange once sent first; not seen since 2026, still skipped by its own SDK."""
 
 
+NO_CHANNEL = "(no channel)"
+"""In place of the channel of a frame that is a bare list, as those of the explorer's feeds are."""
+
+
 class _Envelope(msgspec.Struct):
     channel: str
     data: msgspec.Raw = msgspec.Raw(b"null")
@@ -165,7 +169,17 @@ def read_frame(frame: bytes | str) -> Frame:
         text = frame.encode("utf-8", "replace") if isinstance(frame, str) else frame
         if text == GREETING:
             return Unknown("(greeting)")
+        if _is_list(text):
+            return Data(NO_CHANNEL, msgspec.Raw(text))
         return Unreadable(str(error))
+
+
+def _is_list(text: bytes) -> bool:
+    try:
+        _rows(text)
+    except NOT_READ:
+        return False
+    return True
 
 
 def embedded_object(text: str) -> dict[str, object] | None:

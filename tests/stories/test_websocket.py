@@ -173,3 +173,15 @@ async def test_a_stop_of_the_program_is_told_to_its_clients() -> None:
         site.stop()
         await it.connection.wait_closed()
         assert (it.connection.close_code, it.connection.close_reason) == (1012, "service restart")
+
+
+async def test_frames_without_a_channel_reach_who_asked_for_them() -> None:
+    async with (
+        serving() as (world, site),
+        connect(f"ws://127.0.0.1:{site.port}/ws", ping_interval=None) as it,
+    ):
+        await it.send('{"method":"subscribe","subscription":{"type":"explorerBlock"}}')
+        assert json.loads(await it.recv())["channel"] == "subscriptionResponse"
+        assert await it.recv() == "[]"
+        world.upstream.say('[{"height":7}]')
+        assert await it.recv() == '[{"height":7}]'

@@ -610,6 +610,24 @@ def test_streams_are_confirmed_once_and_then_pushed_as_they_came() -> None:
     assert (one.connection.counts.pushed, one.connection.counts.unknown) == (3, 1)
 
 
+def test_a_bare_list_is_of_the_type_that_we_do_not_know() -> None:
+    one = Held(FUTURE)
+    one.said(0.0)
+    assert one.receive(acknowledgement("subscribe", FUTURE), 0.1) == [Confirmed(FUTURE)]
+    for frame_ in (b"[]", b'[{"height":1}]'):
+        assert one.receive(frame_, 0.2) == [Pushed(FUTURE, frame_, frame_)]
+    assert one.receive(b"[1", 0.3) == []
+    assert (one.connection.counts.unreadable, one.connection.counts.unknown) == (1, 0)
+
+
+def test_a_bare_list_is_nobodys_where_all_types_are_known() -> None:
+    one = Held(ORDERS)
+    one.said(0.0)
+    one.receive(acknowledgement("subscribe", ORDERS), 0.1)
+    assert one.receive(b"[]", 0.2) == []
+    assert one.connection.counts.unknown_channels == {"(no channel)": 1}
+
+
 def test_what_nobody_holds_is_not_told() -> None:
     one = Held(BOOK)
     one.said(0.0)

@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from replica.events import AccountStates, Acknowledged, Data, ErrorText, Pong, State, Unknown, Unreadable
 from replica.upstream.wire import (
+    NO_CHANNEL,
     PING,
     count_items,
     count_rows,
@@ -81,7 +82,7 @@ def test_a_frame_is_read(frame: str, event: object) -> None:
     [
         "",
         "null",
-        "[]",
+        "[1,]",
         "{}",
         '{"channel":7}',
         '{"channel":"error","data":{"text":"no string"}}',
@@ -104,6 +105,11 @@ def test_a_frame_is_read(frame: str, event: object) -> None:
 )
 def test_what_cannot_be_read_says_so_and_raises_nothing(frame: str | bytes) -> None:
     assert isinstance(read(frame), Unreadable)
+
+
+@pytest.mark.parametrize("frame", ["[]", ' [{"height":1}]'])
+def test_a_bare_list_is_data_of_no_channel(frame: str) -> None:
+    assert read(frame) == Data(NO_CHANNEL, Raw(frame.encode())) == read(frame.encode())
 
 
 def test_an_address_is_lower_case_from_here_on() -> None:
