@@ -37,6 +37,7 @@ class Param(Enum):
 
     ADDRESS = "address"  # 0x and 40 hex digits, in any case
     COIN = "coin"  # a name of the universe, in its case
+    PERP = "perp"  # such a name, but none of spot or an outcome
     DEX = "dex"  # a name of `perpDexs`, "" or absent for the main one
     INTERVAL = "interval"
     FLAG = "flag"
@@ -137,7 +138,7 @@ TYPES: Mapping[str, StreamType] = {
         StreamType(
             name="activeAssetData",
             kind=Kind.STATE,
-            params={**_USER, **_COIN},
+            params={**_USER, "coin": Param.PERP},
             required=("user", "coin"),
             named=("user", "coin"),
         ),

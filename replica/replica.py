@@ -25,7 +25,7 @@ from replica.state.documents import LISTINGS, Document, DocumentLimits, Document
 from replica.state.readiness import Readiness
 from replica.state.store import Bounds, Store
 from replica.state.upstream_clock import UpstreamClock
-from replica.subscription import all_dexs_clearinghouse_state
+from replica.subscription import Subscription, all_dexs_clearinghouse_state
 from replica.tracking import Plan, plan
 from replica.universe_reader import UniverseReader
 from replica.upstream.backoff import Backoff
@@ -339,9 +339,9 @@ class Replica:
         self._perp_dexs = PerpDexs(names, started)
         return self._perp_dexs
 
-    def knows_coin(self, coin: str) -> bool | None:
-        """Whether the exchange has this coin, in this spelling; None before the first `refresh_universe`."""
-        return self._universe.knows_coin(coin)
+    def knows(self, subscription: Subscription) -> bool | None:
+        """Whether the exchange has the coin and the dex that it names; None: ask after `refresh_universe`."""
+        return self._universe.knows(subscription)
 
     async def refresh_universe(self) -> None:
         """Read again which coins there are, if that was not just done. What can't be had stays as it was."""

@@ -1,14 +1,18 @@
 """Which coins and dexes there are, read out of the answers that list them. Pure.
 
 A subscription to a coin that does not exist makes the upstream cut the whole connection (spec/websocket.md
-1.3), so coins are looked up here before anything is sent. Names (spec/info.md section 1): a perp is its name
-in its dex's `meta` (`BTC`, `xyz:XYZ100`), a spot pair its name in `spotMeta` (`PURR/USDC`, `@107`), a side of
-an outcome `#{10 * outcome + side}`. Delisted ones are listed still, and may be subscribed to.
+1.3), so coins and dexes are looked up here before anything is sent. Names (spec/info.md section 1): a perp is
+its name in its dex's `meta` (`BTC`, `xyz:XYZ100`), a spot pair its name in `spotMeta` (`PURR/USDC`, `@107`),
+a side of an outcome `#{10 * outcome + side}`. Delisted ones are listed still, and may be subscribed to.
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import msgspec
+
+from replica.catalogue import TYPES, Param
+from replica.subscription import Subscription
 
 MAIN_DEX = ""
 
@@ -40,19 +44,36 @@ class Universe:
     An answer that is not what it should be changes nothing: what was known stays known.
     """
 
+    PARTS: ClassVar = ("dexes", "perps", "spots", "outcomes")
+
     dexes: tuple[str, ...] | None = None
     perps: frozenset[str] | None = None
     spots: frozenset[str] | None = None
     outcomes: frozenset[str] | None = None
 
+    def knows(self, subscription: Subscription) -> bool | None:
+        """Whether there are the coin and the dex that it names; None: a list that would have them lacks.
+
+        Of a type that is not in the catalogue nothing is said: True.
+        """
+        row = TYPES.get(subscription.type)
+        fields = dict(subscription.fields)
+        known: bool | None = True
+        for name, param in row.params.items() if row is not None else ():
+            value = str(fields.get(name, ""))
+            if param is Param.COIN:
+                known = self.knows_coin(value)
+            elif param is Param.PERP:
+                known = self.knows_coin(value) if _is_perp(value) else False
+            elif param is Param.DEX:
+                known = self.knows_dex(value)
+            if not known:
+                break
+        return known
+
     def knows_coin(self, coin: str) -> bool | None:
         """None: the list that would have it was not read yet."""
-        if coin.startswith("#"):
-            part = self.outcomes
-        elif coin.startswith("@") or "/" in coin:
-            part = self.spots
-        else:
-            part = self.perps
+        part = self.perps if _is_perp(coin) else self.outcomes if coin.startswith("#") else self.spots
         return None if part is None else coin in part
 
     def knows_dex(self, dex: str) -> bool | None:
@@ -100,10 +121,16 @@ class Universe:
         return self if self.outcomes else replace(self, outcomes=frozenset())
 
     @property
-    def complete(self) -> bool:
-        return None not in (self.dexes, self.perps, self.spots, self.outcomes)
+    def missing(self) -> tuple[str, ...]:
+        """The parts that were not read yet."""
+        return tuple(name for name in self.PARTS if getattr(self, name) is None)
 
     def __repr__(self) -> str:
-        parts = {"dexes": self.dexes, "perps": self.perps, "spots": self.spots, "outcomes": self.outcomes}
-        said = (f"{name} {'?' if part is None else len(part)}" for name, part in parts.items())
+        parts = ((name, getattr(self, name)) for name in self.PARTS)
+        said = (f"{name} {'?' if part is None else len(part)}" for name, part in parts)
         return f"<Universe {', '.join(said)}>"
+
+
+def _is_perp(coin: str) -> bool:
+    """By the look of it; a name of neither kind is looked for among the perps."""
+    return not coin.startswith(("#", "@")) and "/" not in coin

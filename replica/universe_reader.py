@@ -1,26 +1,28 @@
-"""Reads which coins there are, when somebody asks for one that is not known."""
+"""Reads which coins and dexes there are, when somebody asks for one that is not known."""
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 from replica.clock import Clock
 from replica.errors import ReplicaError
 from replica.mirror import Read
 from replica.streams.backfill import ask
+from replica.subscription import Subscription
 from replica.universe import MAIN_DEX, Universe
 from replica.upstream.wire import read_perp_dexs
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
-"""After a reading that left something unknown, the next may begin so soon."""
+"""What a reading left unknown is asked for again so soon, then after twice as long, and so on."""
 
 
 class UniverseReader:
     """`universe` is what was read last. `refresh` reads again, at most once per `every_s` seconds.
 
     Four requests of 20 weight each: coins that do not exist can be asked for as often as clients like, and
-    cost the upstream that much a minute at the most.
+    cost the upstream that much a minute. What can't be had costs a few more at first.
     """
 
     def __init__(self, read: Read, clock: Clock, *, every_s: float = 60.0) -> None:
@@ -28,41 +30,52 @@ class UniverseReader:
         self._read = read
         self._clock = clock
         self._every_s = every_s
-        self._due = clock.monotonic()
+        self._due = self._retry = clock.monotonic()
+        self._retry_s = RETRY_S
         self._reading = asyncio.Lock()
 
-    def knows_coin(self, coin: str) -> bool | None:
-        """None: not read yet."""
-        return self.universe.knows_coin(coin)
+    def knows(self, subscription: Subscription) -> bool | None:
+        """Whether there are the coin and the dex that it names. None: not read yet."""
+        return self.universe.knows(subscription)
 
     async def refresh(self) -> None:
         """Read the lists again if it is time, or wait for who does. What can't be had stays as it was."""
         async with self._reading:
-            if self._clock.monotonic() < self._due:
+            now = self._clock.monotonic()
+            if now >= self._due:
+                self.universe = await self._read_parts(self.universe, self.universe.PARTS)
+                self._due = self._clock.monotonic() + self._every_s
+                self._retry_s = RETRY_S
+            elif self.universe.missing and now >= self._retry:
+                self.universe = await self._read_parts(self.universe, self.universe.missing)
+                self._retry_s = min(2 * self._retry_s, self._every_s)
+            else:
                 return
-            universe = await self._read_all(self.universe)
-            self.universe = universe
-            self._due = self._clock.monotonic() + (self._every_s if universe.complete else RETRY_S)
+            self._retry = self._clock.monotonic() + self._retry_s
 
-    async def _read_all(self, universe: Universe) -> Universe:
-        body, _ = await self._ask("perpDexs")
-        if body is not None:
-            universe = universe.with_dexes(read_perp_dexs(body))
-        body, known = await self._ask("allPerpMetas")
-        if body is not None:
-            universe = universe.with_all_perp_metas(body)
-        elif not known:
-            # Not every upstream has that type (spec/info.md 2.3).
-            metas = [(await self._ask("meta", dex=dex))[0] for dex in universe.dexes or (MAIN_DEX,)]
-            universe = universe.with_metas(metas)
-        body, _ = await self._ask("spotMeta")
-        if body is not None:
-            universe = universe.with_spot_meta(body)
-        body, known = await self._ask("outcomeMeta")
-        if body is not None:
-            universe = universe.with_outcome_meta(body)
-        elif not known:
-            universe = universe.without_outcomes()
+    async def _read_parts(self, universe: Universe, parts: Collection[str]) -> Universe:
+        if "dexes" in parts:
+            body, _ = await self._ask("perpDexs")
+            if body is not None:
+                universe = universe.with_dexes(read_perp_dexs(body))
+        if "perps" in parts:
+            body, known = await self._ask("allPerpMetas")
+            if body is not None:
+                universe = universe.with_all_perp_metas(body)
+            elif not known:
+                # Not every upstream has that type (spec/info.md 2.3).
+                metas = [(await self._ask("meta", dex=dex))[0] for dex in universe.dexes or (MAIN_DEX,)]
+                universe = universe.with_metas(metas)
+        if "spots" in parts:
+            body, _ = await self._ask("spotMeta")
+            if body is not None:
+                universe = universe.with_spot_meta(body)
+        if "outcomes" in parts:
+            body, known = await self._ask("outcomeMeta")
+            if body is not None:
+                universe = universe.with_outcome_meta(body)
+            elif not known:
+                universe = universe.without_outcomes()
         return universe
 
     async def _ask(self, type_: str, **fields: str) -> tuple[bytes | None, bool]:

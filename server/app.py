@@ -104,7 +104,7 @@ class Program:
             self.replica.mirror,
             Posts(self.info, self.exchange),
             endpoint_settings(settings),
-            knows_coin=self.replica.knows_coin,
+            knows=self.replica.knows,
             refresh_universe=self.replica.refresh_universe,
             monotonic=clock.monotonic,
             # Names this run: numbers of another one mean nothing here.

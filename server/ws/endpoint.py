@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from replica import Subscription
 from server.ws.client import ClientLimits
 from server.ws.hub import Hub, HubLimits, Source
 from server.ws.outbox import OutboxLimits
@@ -61,7 +62,7 @@ class Client(Protocol):
 class Endpoint:
     """`start`, serve its connections, `stop`.
 
-    `refresh_universe` reads again which coins there are; it may fail or do nothing, `knows_coin` tells.
+    `refresh_universe` reads again which coins and dexes there are; it may fail or do nothing, `knows` tells.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Endpoint:
         posts: Posts,
         settings: EndpointSettings,
         *,
-        knows_coin: Callable[[str], bool | None],
+        knows: Callable[[Subscription], bool | None],
         refresh_universe: Callable[[], Awaitable[None]],
         monotonic: Callable[[], float],
         epoch: str,
@@ -78,7 +79,7 @@ class Endpoint:
         self.settings = settings
         self.posts = posts
         self.monotonic = monotonic
-        self.hub = Hub(source, knows_coin, settings.hub, epoch=epoch)
+        self.hub = Hub(source, knows, settings.hub, epoch=epoch)
         self.counts = Counts()
         self._refresh_universe = refresh_universe
         self._connections: dict[Client, None] = {}
@@ -140,10 +141,10 @@ class Endpoint:
             except Exception:
                 logger.exception("error while looking after websocket clients")
 
-    # -- coins that we don't know ----------------------------------------------------------------------
+    # -- names that we don't know ----------------------------------------------------------------------
 
     def look_at_universe(self) -> None:
-        """Have it read again if somebody waits for a coin that is not known."""
+        """Have it read again if somebody waits for a coin or a dex that is not known."""
         if self.hub.unchecked and self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="unknown coins")
             self._looking.add_done_callback(self._looked)

@@ -64,28 +64,29 @@ class HubCounts:
 
 
 class Hub:
-    """The mirror's listener. `epoch` names this run; `knows_coin` says True, False, or None: can't tell yet.
+    """The mirror's listener. `epoch` names this run.
 
-    `unchecked` has the topics whose coin is not known to exist: they go up after `judge`.
+    `knows` says whether there are the coin and the dex that a subscription names: True, False, or None, can't
+    tell yet. `unchecked` has the topics of which that is not known: they go up after `judge`.
     """
 
     def __init__(
         self,
         source: Source,
-        knows_coin: Callable[[str], bool | None],
+        knows: Callable[[Subscription], bool | None],
         limits: HubLimits,
         *,
         epoch: str,
     ) -> None:
         self._source = source
-        self._knows_coin = knows_coin
+        self._knows = knows
         self._limits = limits
         self._epoch = epoch
         self._epochs = 0
         self._topics: dict[Subscription, Topic] = {}
         self._left: dict[Topic, None] = {}  # empty, but kept for those who come back
         self._kept = Kept()
-        self.unchecked: dict[Topic, str] = {}
+        self.unchecked: dict[Topic, None] = {}
         self.counts = HubCounts()
 
     # -- clients ---------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ class Hub:
         topic.waiting[member] = None
         if is_first:
             # Last, for the mirror may have something to tell at once.
-            refusal = self._go_up(topic, wanted.coin)
+            refusal = self._go_up(topic)
             if refusal is not None:
                 self.counts.refused += 1
                 topic.drop(member)
@@ -208,8 +209,8 @@ class Hub:
 
     def judge(self) -> None:
         """The universe was read again, or could not be: let the unchecked go up, or refuse them."""
-        for topic, coin in tuple(self.unchecked.items()):
-            known = self._knows_coin(coin)
+        for topic in tuple(self.unchecked):
+            known = self._knows(topic.subscription)
             if known is None:
                 continue
             del self.unchecked[topic]
@@ -228,9 +229,10 @@ class Hub:
         epoch = f"{self._epoch}-{self._epochs}"
         return Topic(wanted.subscription, epoch, self._kept, known=wanted.known)
 
-    def _go_up(self, topic: Topic, coin: str | None) -> str | None:
-        if coin is not None and self._knows_coin(coin) is not True:
-            self.unchecked[topic] = coin
+    def _go_up(self, topic: Topic) -> str | None:
+        if not self._knows(topic.subscription):
+            # Not refused yet: it may be newer than what was read.
+            self.unchecked[topic] = None
             return None
         return self._hold(topic)
 

@@ -2,7 +2,7 @@
 
 The exchange drops a whole connection, with every other subscription on it, for a parameter that it can't mean
 (spec/websocket.md, 1.3): so parameters are judged here, before anything goes up. What needs the universe, the
-coin, is left to the hub.
+coin and the dex, is left to the hub.
 """
 
 import re
@@ -31,7 +31,7 @@ NATIVE = Options()
 
 
 class Wanted(NamedTuple):
-    """A subscription that may go up once its `coin` (None: it has none) is found in the universe.
+    """A subscription that may go up once what it names is found in the universe.
 
     `said` is the JSON of every field that the client sent, addresses in lower case, and `echo` that with the
     defaults. A refusal has the former: some clients know their request by nothing more and nothing less.
@@ -41,7 +41,6 @@ class Wanted(NamedTuple):
     subscription: Subscription
     echo: bytes
     said: bytes
-    coin: str | None
     options: Options
     known: bool
 
@@ -70,11 +69,9 @@ def read(fields: dict[str, object], raw: bytes) -> Wanted | Bad:
     if options is None or (row is not None and not _meant(row, given)):
         return Bad(invalid_subscription(said))
     if row is None:
-        return Wanted(Subscription(given), echo, said, None, options, False)
+        return Wanted(Subscription(given), echo, said, options, False)
     upstream = {key: value for key, value in given.items() if key == "type" or key in row.params}
-    coin = given.get("coin") if "coin" in row.params else None
-    coin = coin if isinstance(coin, str) else None
-    return Wanted(Subscription(upstream), echo, said, coin, options, True)
+    return Wanted(Subscription(upstream), echo, said, options, True)
 
 
 def _written(fields: dict[str, object]) -> bytes:
@@ -104,7 +101,7 @@ def _mistyped(row: StreamType, given: dict[str, object]) -> bool:
 
 
 def _meant(row: StreamType, given: dict[str, object]) -> bool:
-    """Whether every value is one that the exchange can mean, the coin aside."""
+    """Whether every value is one that the exchange can mean, by its looks."""
     for name, param in row.params.items():
         value = given.get(name)
         if value is None:
@@ -112,7 +109,7 @@ def _meant(row: StreamType, given: dict[str, object]) -> bool:
         match param:
             case Param.ADDRESS:
                 meant = _ADDRESS.fullmatch(str(value)) is not None
-            case Param.COIN:
+            case Param.COIN | Param.PERP:
                 meant = value != ""
             case Param.INTERVAL:
                 meant = value in INTERVALS

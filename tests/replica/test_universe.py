@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from replica.subscription import Subscription
 from replica.universe import Universe
 
 
@@ -53,17 +54,32 @@ def test_dexes() -> None:
     assert whole().knows_dex("zyx") is False
 
 
-def test_it_is_complete_with_every_list() -> None:
-    assert whole().complete
-    assert not Universe().complete
-    assert (
-        Universe()
-        .with_all_perp_metas(METAS)
-        .with_spot_meta(SPOTS)
-        .with_dexes(("",))
-        .without_outcomes()
-        .complete
-    )
+@pytest.mark.parametrize(
+    ("fields", "read", "unread"),
+    [
+        ({"type": "trades", "coin": "@107"}, True, None),
+        ({"type": "trades", "coin": "NOPE"}, False, None),
+        ({"type": "activeAssetData", "user": "0xa1", "coin": "BTC"}, True, None),
+        ({"type": "activeAssetData", "user": "0xa1", "coin": "@107"}, False, False),
+        ({"type": "activeAssetData", "user": "0xa1", "coin": "#91150"}, False, False),
+        ({"type": "openOrders", "user": "0xa1"}, True, True),
+        ({"type": "openOrders", "user": "0xa1", "dex": "xyz"}, True, None),
+        ({"type": "allMids", "dex": "zyx"}, False, None),
+        ({"type": "userFills", "user": "0xa1"}, True, True),
+        ({"type": "nextYears", "coin": "NOPE", "dex": "zyx"}, True, True),
+    ],
+)
+def test_a_subscription_is_known_by_the_names_in_it(
+    fields: dict[str, Any], read: bool, unread: bool | None
+) -> None:
+    assert whole().knows(Subscription(fields)) is read
+    assert Universe().knows(Subscription(fields)) is unread
+
+
+def test_what_is_missing_is_every_list_that_was_not_read() -> None:
+    assert whole().missing == ()
+    assert Universe().missing == ("dexes", "perps", "spots", "outcomes")
+    assert Universe().with_spot_meta(SPOTS).with_dexes(("",)).without_outcomes().missing == ("perps",)
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]x", b'{"universe":5}', b'[{"universe":null}]', b"\xff"])

@@ -6,6 +6,7 @@ from typing import Any
 
 from hyperliquid.utils.signing import sign_agent, sign_l1_action
 
+from replica import Subscription
 from tests.server.signing.sdk import wallet
 from tests.upstream import BANK, TRADER
 from tests.virtual import ALICE, EPOCH, World, running, signed_order
@@ -121,6 +122,6 @@ async def test_a_coin_that_was_listed_ends_the_lists_and_what_was_said_of_it() -
         metas[0]["universe"].append({"name": "NEW", "szDecimals": 2, "maxLeverage": 3})
         world.upstream.faults.answer(200, json.dumps(metas).encode(), type="allPerpMetas")
         await replica.refresh_universe()
-        assert replica.knows_coin("NEW")
+        assert replica.knows(Subscription({"type": "trades", "coin": "NEW"}))
         assert await sources(world, {"type": "meta"}) == ["upstream"]
         assert (await world.info(candles)).source == "upstream"

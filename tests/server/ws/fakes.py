@@ -125,15 +125,19 @@ def wanted(type_: str = "allMids", **fields: Any) -> Wanted:
     return found
 
 
+def known(coins: dict[str, bool | None], subscription: Subscription) -> bool | None:
+    """As a universe of these coins and of no dexes."""
+    fields = dict(subscription.fields)
+    return coins.get(str(fields["coin"]), False) if "coin" in fields else "dex" not in fields
+
+
 class Stage:
     """A hub between the two, at a time that the test sets."""
 
     def __init__(self, **limits: Any) -> None:
         self.mirror = FakeMirror()
         self.coins: dict[str, bool | None] = {"BTC": True, "ETH": True}
-        self.hub = Hub(
-            self.mirror, lambda coin: self.coins.get(coin, False), HubLimits(**limits), epoch="run"
-        )
+        self.hub = Hub(self.mirror, lambda one: known(self.coins, one), HubLimits(**limits), epoch="run")
         self.mirror.listener = self.hub
         self.now = 100.0
 

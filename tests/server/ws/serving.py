@@ -18,7 +18,7 @@ from server.reply import JSON, Header, Reply
 from server.ws.connection import websocket_protocol
 from server.ws.endpoint import Endpoint, EndpointSettings
 from server.ws.posts import Posts
-from tests.server.ws.fakes import FakeMirror
+from tests.server.ws.fakes import FakeMirror, known
 
 
 class Answers:
@@ -138,7 +138,7 @@ class Served:
             self.mirror,
             Posts(answers, answers),
             settings,
-            knows_coin=lambda coin: self.coins.get(coin, False),
+            knows=lambda subscription: known(self.coins, subscription),
             refresh_universe=self._refresh,
             monotonic=asyncio.get_running_loop().time,
             epoch="run",

@@ -202,6 +202,16 @@ def test_a_coin_that_is_not_known_waits_for_the_universe() -> None:
     assert not stage.hub.unchecked
 
 
+def test_a_dex_that_there_is_not_goes_up_as_little_as_such_a_coin() -> None:
+    stage, ear = Stage(), Ear()
+    stage.subscribe(ear, "allMids", dex="nope")
+    assert not stage.mirror.held and len(stage.hub.unchecked) == 1
+    stage.hub.judge()
+    (told,) = ear.heard
+    assert told == {"channel": "error", "data": 'Invalid subscription {"type":"allMids","dex":"nope"}'}
+    assert len(stage.hub) == 0 and not stage.mirror.held_in_all
+
+
 def test_a_refusal_has_the_subscription_as_it_was_sent() -> None:
     # @nktkas/hyperliquid 0.32 finds its request by exactly what it sent: with defaults in it, it would wait
     # for ten seconds.

@@ -17,6 +17,7 @@ RAW = b'{"method":"subscribe","subscription":{}}'
 GOOD: dict[Param, list[Any]] = {
     Param.ADDRESS: [USER],
     Param.COIN: ["BTC", "kPEPE", "xyz:TSLA", "@1", "PURR/USDC"],
+    Param.PERP: ["BTC", "xyz:TSLA"],
     Param.DEX: ["", "xyz", None],
     Param.INTERVAL: list(INTERVALS),
     Param.FLAG: [True, False, None],
@@ -78,13 +79,6 @@ def test_what_says_nothing_makes_no_difference() -> None:
     assert right("l2Book", coin="BTC", nSigFigs=5).subscription != right("l2Book", coin="BTC").subscription
 
 
-def test_the_coin_is_named_for_the_universe_to_judge() -> None:
-    assert right("trades", coin="nonsense").coin == "nonsense"
-    assert right("activeAssetData", user=USER, coin="BTC").coin == "BTC"
-    assert right("allMids").coin is None
-    assert right("allMids", coin="BTC").coin is None  # not one of its fields
-
-
 @pytest.mark.parametrize(
     ("type_", "fields"),
     [
@@ -140,7 +134,7 @@ def test_a_type_nobody_knows_goes_up_as_it_came() -> None:
     fields = {"type": "nextYears", "user": USER, "deep": [{"x": 1}], "none": None}
     found = read({**fields, "replica": {"seq": True}}, RAW)
     assert isinstance(found, Wanted)
-    assert (found.known, found.coin, found.options) == (False, None, Options(numbered=True))
+    assert (found.known, found.options) == (False, Options(numbered=True))
     assert found.subscription == Subscription(fields)
     assert json.loads(found.echo) == {**fields, "replica": {"seq": True}}
 
