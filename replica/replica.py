@@ -318,9 +318,9 @@ class Replica:
         self.documents.expire(tags, now)
         self.refusals.expire(tags, now)
 
-    def affordable_fetches(self, within_s: float) -> int:
-        """How many account states the budget can surely pay for within `within_s` seconds."""
-        return self._reader.affordable("clearinghouseState", Lane.READ, within_s)
+    def affordable(self, types: Iterable[str], within_s: float) -> int:
+        """How many reads of these types, in order, the budget can surely pay for in `within_s` seconds."""
+        return self._reader.affordable(types, Lane.READ, within_s)
 
     @property
     def perp_dexs(self) -> PerpDexs | None:

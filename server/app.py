@@ -47,7 +47,7 @@ from server.freshness import Floors
 from server.health import routes
 from server.http import Front
 from server.info import Info, InfoSettings
-from server.queries.batch_clearinghouse_states import BatchLimits
+from server.queries.batches import BatchLimits
 from server.recording import open_recorder, record, summary
 from server.settings import Settings, SettingsError, mask_url
 from server.ws.client import ClientLimits
@@ -201,6 +201,7 @@ def info_settings(settings: Settings) -> InfoSettings:
             deadline_s=settings.batch_deadline_s,
             concurrency=settings.batch_concurrency,
             perp_dexs_ttl_s=settings.perp_dexs_ttl_s,
+            official=settings.batch_official,
         ),
         documents=DocumentsSettings(
             stale_if_error_s=settings.stale_if_error_s, mainnet=settings.network == "mainnet"

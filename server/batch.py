@@ -1,56 +1,89 @@
 """Batches: what memory can't answer is fetched first, with one deadline; then the whole batch is read.
 
-The answer itself is read by `queries.batch_clearinghouse_states`, from one version of the store.
+Each part of each row comes from its type's own `Source`; the answer is read by `queries.batches`, from one
+version of everything that is held.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from replica import HeldState, PerpDexs, Replica, ReplicaError
-from server.accounts import Accounts, Found
+from replica import PerpDexs, Replica, ReplicaError
 from server.coalesce import Coalescer
-from server.freshness import MEMORY, STALE, UPSTREAM, Asked, NotHeld, NotThereYet
-from server.queries.batch_clearinghouse_states import (
+from server.freshness import MEMORY, UPSTREAM, Asked, NotHeld
+from server.queries.batch_clearinghouse_states import from_memory
+from server.queries.batches import (
     ALL_DEXES,
+    KINDS,
+    NOT_STRINGS,
     BatchLimits,
     BatchRequest,
+    Held,
+    Key,
+    Kind,
     Look,
-    Row,
+    Scope,
     all_strings,
-    from_memory,
     is_address,
-    read_all_dexes,
+    read_array,
     read_batch,
-    read_single_dex,
+    read_official,
+    read_one,
+    read_portfolio,
+    read_rows,
+    wanted,
 )
-from server.reply import NOT_HELD, Reply, refusal, upstream_failed
+from server.reply import (
+    HANDLER_FAILED,
+    NOT_HELD,
+    UPSTREAM_TIMEOUT,
+    Reply,
+    refusal,
+    too_many_requests,
+    upstream_failed,
+)
+from server.sources import Source
 
-NOT_STRINGS = refusal(400, "users must be a list of addresses")
+Read = Callable[[Look, bytes, float], Reply | Key]
+"""(what may be served, the source to name, now) -> the answer, or the first read that it lacks."""
 
-Obtained = dict[tuple[str, str], HeldState]
-"""(user, dex) -> the state that was obtained for one batch."""
+Obtained = dict[Key, Held | Reply]
+"""What became of the reads that memory could not answer."""
 
 
 class BatchSettings(NamedTuple):
-    """Seconds. `concurrency`: upstream reads one batch may have under way."""
+    """Seconds. `concurrency`: upstream reads one batch may have under way.
+
+    `official`: `batchClearinghouseStates` on `/info` answers as the exchange's own server does: an array.
+    """
 
     limits: BatchLimits = BatchLimits()
     max_dexes: int = 32
     deadline_s: float = 5.0
     concurrency: int = 32
     perp_dexs_ttl_s: float = 60.0
+    official: bool = False
+
+
+class _Asked(NamedTuple):
+    """One batch on its way: what it is of, which dexes it covers, and how its answer is read."""
+
+    kind: Kind
+    users: tuple[str, ...]  # canonical, each once, addresses alone
+    asked: Asked
+    read: Callable[[Scope], Read]
 
 
 class Batch:
     """Answers batches. `begin` answers at once what memory can; otherwise it hands out the work to await.
 
-    The mutable state is the one read of the dex list that may be under way.
+    `sources` by type, one for every part of every kind. The mutable state is the one read of the dex list
+    that may be under way.
     """
 
-    def __init__(self, replica: Replica, accounts: Accounts, settings: BatchSettings) -> None:
+    def __init__(self, replica: Replica, sources: Mapping[str, Source], settings: BatchSettings) -> None:
         self._replica = replica
-        self._accounts = accounts
+        self._sources = sources
         self._settings = settings
         self._store = replica.store
         self._monotonic = replica.clock.monotonic
@@ -64,103 +97,186 @@ class Batch:
             await asyncio.wait([self._renewing])
         await self._dex_flights.close()
 
-    def begin(self, request: Mapping[str, object], asked: Asked) -> Reply | Coroutine[Any, Any, Reply]:
-        """Check and answer one batch: a reply, or a coroutine that will have one within the deadline."""
-        batch = read_batch(request, self._settings.limits)
+    def begin(
+        self, type_: str, request: Mapping[str, object], asked: Asked, *, official: bool = False
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        """Check and answer one request of a type of `KINDS`: a reply, or a coroutine that will have it.
+
+        `official`: as the exchange itself answers `batchClearinghouseStates`, which is all it has of these.
+        """
+        if type_ == "portfolioState":
+            one = read_portfolio(request)
+            return one if isinstance(one, Reply) else self._begin_one(KINDS[type_], one, asked)
+        if official and type_ == "batchClearinghouseStates":
+            batch = read_official(request, self._settings.limits)
+            return batch if isinstance(batch, Reply) else self._begin_official(KINDS[type_], batch, asked)
+        kind = KINDS[type_]
+        batch = read_batch(request, self._settings.limits, per_dex=kind.per_dex)
         if isinstance(batch, Reply):
             return batch
-        if batch.dex == ALL_DEXES:
-            return self._all_dexes(batch, asked) if all_strings(batch.users) else NOT_STRINGS
+        if type_ == "batchClearinghouseStates" and batch.dex != ALL_DEXES:
+            reply = self._at_once(batch, asked)
+            if reply is not None:
+                return reply
+        if not all_strings(batch.users):
+            return NOT_STRINGS
+        return self._begin_rows(kind, batch, asked)
+
+    def _at_once(self, batch: BatchRequest, asked: Asked) -> Reply | None:
+        """The hot path: a batch of one dex whose states are all in memory, and fresh enough."""
+        if asked.floors or asked.directives.no_cache:
+            return None
         if batch.dex:
             dexs = self._held_dexs(asked.now)
             if dexs is None or batch.dex not in dexs.names:
-                return self._named_dex(batch, asked)
-        if not asked.floors and not asked.directives.no_cache:
-            since = asked.now - asked.directives.max_age_s
-            reply = from_memory(self._store.table(batch.dex), batch.users, asked.now, since=since)
-            if reply is not None:
-                return reply
-        return self._single_dex(batch, asked) if all_strings(batch.users) else NOT_STRINGS
+                return None
+        since = asked.now - asked.directives.max_age_s
+        return from_memory(self._store.table(batch.dex), batch.users, asked.now, since=since)
 
-    async def _single_dex(self, batch: BatchRequest, asked: Asked) -> Reply:
-        keys = [(user.lower(), batch.dex) for user in batch.users if is_address(user)]
-        obtained = await self._fetch_missing(keys, asked, left_s=self._settings.deadline_s)
-        # One cut: no await from here on.
-        source = UPSTREAM if obtained else MEMORY
-        look = self._look(asked, obtained)
-        return read_single_dex(batch.users, batch.dex, look, source, self._monotonic())
+    # -- the three forms of an answer ------------------------------------------------------------------
 
-    async def _named_dex(self, batch: BatchRequest, asked: Asked) -> Reply:
-        """A dex that is not in the list as we know it: read the list again before refusing it.
+    def _begin_rows(
+        self, kind: Kind, batch: BatchRequest, asked: Asked
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        users = tuple(dict.fromkeys(user.lower() for user in batch.users if is_address(user)))
 
-        At most once a second, so that a misspelt name can't burn the budget.
+        def read(scope: Scope) -> Read:
+            return lambda look, source, now: read_rows(kind, batch.users, scope, look, source, now)
+
+        return self._begin(_Asked(kind, users, asked, read), batch.dex)
+
+    def _begin_official(
+        self, kind: Kind, batch: BatchRequest, asked: Asked
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        if batch.dex == ALL_DEXES:
+            return HANDLER_FAILED
+        users = tuple(dict.fromkeys(user.lower() for user in batch.users))
+
+        def read(scope: Scope) -> Read:
+            return lambda look, source, now: read_array(kind, batch.users, scope, look, source, now)
+
+        return self._begin(_Asked(kind, users, asked, read), batch.dex, unknown_dex=HANDLER_FAILED)
+
+    def _begin_one(self, kind: Kind, batch: BatchRequest, asked: Asked) -> Reply | Coroutine[Any, Any, Reply]:
+        user = batch.users[0].lower()
+
+        def read(scope: Scope) -> Read:
+            return lambda look, source, now: read_one(kind, user, scope, look, source, now)
+
+        return self._begin(_Asked(kind, (user,), asked, read), batch.dex)
+
+    # -- from the dexes to the answer ------------------------------------------------------------------
+
+    def _begin(
+        self, batch: _Asked, dex: str, *, unknown_dex: Reply | None = None
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        if not batch.kind.per_dex or not dex:
+            return self._answer(batch, Scope(("",), by_name=False))
+        dexs = self._held_dexs(batch.asked.now)
+        if dexs is not None and dex == ALL_DEXES:
+            return self._answer(batch, self._all(dexs), total=len(dexs.names))
+        if dexs is not None and dex in dexs.names:
+            return self._answer(batch, Scope((dex,), by_name=False))
+        return self._with_dexs(batch, dex, unknown_dex or refusal(400, f"unknown dex: {dex[:64]}"))
+
+    async def _with_dexs(self, batch: _Asked, dex: str, unknown_dex: Reply) -> Reply:
+        """No dex list yet, or a dex that is not in the list as we know it: read it before refusing anything.
+
+        For a name at most once a second, so that a misspelt one can't burn the budget.
         """
-        if not all_strings(batch.users):
-            return NOT_STRINGS
-        try:
-            dexs = await self._dexs(asked, newer_than=asked.now - 1.0)
-        except NotHeld:
-            return NOT_HELD
-        except ReplicaError as error:
-            return upstream_failed(error)
-        if batch.dex not in dexs.names:
-            return refusal(400, f"unknown dex: {batch.dex[:64]}")
-        return await self._single_dex(batch, asked)
-
-    async def _all_dexes(self, batch: BatchRequest, asked: Asked) -> Reply:
         began = self._monotonic()
+        now = batch.asked.now
         try:
-            dexs = self._held_dexs(asked.now) or await self._dexs(asked, newer_than=asked.now)
+            dexs = await self._dexs(batch.asked, newer_than=now if dex == ALL_DEXES else now - 1.0)
         except NotHeld:
             return NOT_HELD
         except ReplicaError as error:
             return upstream_failed(error)
-        served = dexs.names[: self._settings.max_dexes]
-        users = [user.lower() for user in dict.fromkeys(batch.users) if is_address(user)]
-        keys = [(user, dex) for user in users for dex in served]
-        left_s = self._settings.deadline_s - (self._monotonic() - began)
-        obtained = await self._fetch_missing(keys, asked, left_s=max(0.0, left_s))
-        # One cut: no await from here on.
-        source = UPSTREAM if obtained else MEMORY
-        look = self._look(asked, obtained)
-        reply = read_all_dexes(batch.users, served, look, source, self._monotonic())
-        # The contract lets a server cut the list silently; we say what was served of how many.
-        reply.headers.append((b"x-replica-dexes-served", b"%d" % len(served)))
-        reply.headers.append((b"x-replica-dexes-total", b"%d" % len(dexs.names)))
+        took_s = self._monotonic() - began
+        if dex == ALL_DEXES:
+            reply = self._answer(batch, self._all(dexs), total=len(dexs.names), took_s=took_s)
+        elif dex in dexs.names:
+            reply = self._answer(batch, Scope((dex,), by_name=False), took_s=took_s)
+        else:
+            return unknown_dex
+        return reply if isinstance(reply, Reply) else await reply
+
+    def _all(self, dexs: PerpDexs) -> Scope:
+        return Scope(dexs.names[: self._settings.max_dexes], by_name=True)
+
+    def _answer(
+        self, batch: _Asked, scope: Scope, *, total: int = 0, took_s: float = 0.0
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        """From memory if that has all of it, else what is missing is fetched. `total`: dexes there are."""
+        got: Obtained = {}
+        missing = []
+        for key in wanted(batch.kind, batch.users, scope):
+            at_once = self._sources[key.type].at_once(key.user, key.dex, batch.asked)
+            if at_once is None:
+                missing.append(key)
+            else:
+                got[key] = at_once
+        if missing:
+            return self._fetch_and_read(batch, scope, missing, total, took_s)
+        # One cut: nothing was awaited since the first look.
+        return self._read(batch, scope, got, MEMORY, total)
+
+    async def _fetch_and_read(
+        self, batch: _Asked, scope: Scope, missing: list[Key], total: int, took_s: float
+    ) -> Reply:
+        obtained = await self._fetch(missing, batch.asked, max(0.0, self._settings.deadline_s - took_s))
+        # One cut: nothing is awaited from here on.
+        got: Obtained = {}
+        for key in wanted(batch.kind, batch.users, scope):
+            last = self._last_look(key, batch.asked, obtained.get(key))
+            if last is not None:
+                got[key] = last
+        fetched = any(isinstance(one, Held) and not one.stale for one in obtained.values())
+        return self._read(batch, scope, got, UPSTREAM if fetched else MEMORY, total)
+
+    def _read(self, batch: _Asked, scope: Scope, got: Obtained, source: bytes, total: int) -> Reply:
+        def look(key: Key) -> Held | None:
+            held = got.get(key)
+            return held if isinstance(held, Held) else None
+
+        reply = batch.read(scope)(look, source, self._monotonic())
+        if isinstance(reply, Key):
+            return _why(got.get(reply), batch.asked)
+        if scope.by_name:
+            # The contract lets a server cut the list silently; we say what was served of how many.
+            reply.headers.append((b"x-replica-dexes-served", b"%d" % len(scope.dexes)))
+            reply.headers.append((b"x-replica-dexes-total", b"%d" % total))
         return reply
 
-    # -- states ----------------------------------------------------------------------------------------
+    # -- parts -----------------------------------------------------------------------------------------
 
-    def _look(self, asked: Asked, obtained: Obtained) -> Look:
-        def look(user: str, dex: str) -> Row | None:
-            # What was obtained for this batch may be newer by now, or gone again from a small cache.
-            held = self._store.get(user, dex) or obtained.get((user, dex))
-            if held is None:
-                return None
-            # Fresh when the request came, or obtained for it since then: either honours the request.
-            if (user, dex) in obtained or asked.from_memory(held):
-                return Row(held, stale=False)
-            return Row(held, stale=True) if self._accounts.may_stand_in(held, asked) else None
+    def _last_look(self, key: Key, asked: Asked, obtained: Held | Reply | None) -> Held | Reply | None:
+        """What is served for one read after everything was obtained that could be."""
+        type_, user, dex = key
+        source = self._sources[type_]
+        at_once = source.at_once(user, dex, asked)
+        if isinstance(at_once, Held):
+            return at_once
+        if isinstance(obtained, Held) and not obtained.stale:
+            # It may be newer by now, or gone again from a small cache. Fresh when the request came, or
+            # obtained for it since then: either honours the request.
+            return Held(source.newest(user, dex) or obtained.document, stale=False)
+        document = source.stand_in(user, dex, asked)
+        return Held(document, stale=True) if document is not None else obtained or at_once
 
-        return look
-
-    async def _fetch_missing(
-        self, keys: Iterable[tuple[str, str]], asked: Asked, *, left_s: float
-    ) -> Obtained:
-        """Fetch what memory can't answer, for `left_s` seconds at most. Returns what could be had.
+    async def _fetch(self, missing: list[Key], asked: Asked, left_s: float) -> Obtained:
+        """Fetch what memory can't answer, for `left_s` seconds at most.
 
         The cost is known before it starts: what the budget can't pay for in time is not asked for at all.
         """
-        store = self._store
-        missing = [key for key in dict.fromkeys(keys) if not asked.from_memory(store.get(*key))]
-        if not missing or asked.directives.only_if_cached:
+        if asked.directives.only_if_cached:
             return {}
-        obtained: Obtained = {}
-        affordable = self._replica.affordable_fetches(left_s)
+        affordable = self._replica.affordable((key.type for key in missing), left_s)
+        obtained: Obtained = dict.fromkeys(missing[affordable:], too_many_requests(1.0))
         queue = iter(missing[:affordable])
         workers = [
             asyncio.create_task(self._work(queue, asked, left_s, obtained), name="batch fetch")
-            for _ in range(min(self._settings.concurrency, affordable, len(missing)))
+            for _ in range(min(self._settings.concurrency, affordable))
         ]
         if workers:
             try:
@@ -172,17 +288,9 @@ class Batch:
                 await asyncio.wait(late)
         return obtained
 
-    async def _work(
-        self, queue: Iterable[tuple[str, str]], asked: Asked, left_s: float, obtained: Obtained
-    ) -> None:
-        for user, dex in queue:
-            try:
-                found = await self._accounts.obtain(user, dex, asked, wait_s=left_s, deadline_s=left_s)
-            except (ReplicaError, NotThereYet):
-                # This user is reported as failed when the batch is read: nothing held would do.
-                continue
-            if isinstance(found, Found) and found.source != STALE:
-                obtained[user, dex] = found.held
+    async def _work(self, queue: Iterator[Key], asked: Asked, left_s: float, obtained: Obtained) -> None:
+        for key in queue:
+            obtained[key] = await self._sources[key.type].obtain(key.user, key.dex, asked, left_s)
 
     # -- the dex list ----------------------------------------------------------------------------------
 
@@ -231,3 +339,10 @@ class Batch:
             started_after=newer_than,
         )
         return dexs
+
+
+def _why(got: Held | Reply | None, asked: Asked) -> Reply:
+    """Why a read could not be had: what its source said, or that nothing was said in time."""
+    if isinstance(got, Reply):
+        return got
+    return NOT_HELD if asked.directives.only_if_cached else UPSTREAM_TIMEOUT

@@ -147,6 +147,21 @@ def _rows() -> Iterator[Row]:
         exactness=Exactness.JOINED,
         note="users: a list of addresses; the shape is that of hosted vendors",
     )
+    for type_, params, note in (
+        ("batchSpotClearinghouseStates", (), "users: a list of addresses; rows of spotClearinghouseState"),
+        ("batchOpenOrders", (DEX,), "users: a list of addresses; rows of openOrders"),
+        ("batchPortfolioStates", (DEX,), "users: a list of addresses; rows as portfolioState"),
+        ("portfolioState", (USER, DEX), "clearinghouseState, spotClearinghouseState and userAbstraction"),
+    ):
+        unsure = "; ALL_DEXES by analogy, no vendor documents it" if type_ == "batchOpenOrders" else ""
+        yield _row(
+            type_,
+            *params,
+            kept=NEVER,
+            served=Served.MEMORY,
+            exactness=Exactness.JOINED,
+            note=f"{note}{unsure}; each part is read, kept and paid for as a read of its own",
+        )
 
     # 2.1 Perp account state
     traded = (TRADE, LEVERAGE, MONEY)

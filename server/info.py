@@ -25,7 +25,7 @@ from server.freshness import (
     provenance,
     read_directives,
 )
-from server.queries.batch_clearinghouse_states import is_address
+from server.queries.batches import KINDS, is_address
 from server.reply import (
     BATCH_INVALID_JSON,
     JSON,
@@ -38,6 +38,7 @@ from server.reply import (
     refusal,
     upstream_failed,
 )
+from server.sources import sources
 
 NO_HEADERS: tuple[Header, ...] = ()
 
@@ -63,12 +64,14 @@ class Info:
         self._monotonic = replica.clock.monotonic
         self._store = replica.store
         self._accounts = Accounts(replica, settings.accounts)
-        self._batch = Batch(replica, self._accounts, settings.batch)
         self.documents = Documents(replica, settings.rows, settings.documents)
+        parts = sources(self._accounts, replica.store, self.documents)
+        self.batch = Batch(replica, parts, settings.batch)
+        self._official = settings.batch.official
 
     async def close(self) -> None:
         """End the upstream reads still under way."""
-        await self._batch.close()
+        await self.batch.close()
         await self._accounts.close()
         await self.documents.close()
 
@@ -90,20 +93,32 @@ class Info:
         type_ = request.get("type")
         if not isinstance(type_, str):
             return NOT_DESERIALIZED
+        asked = self._admit(type_, headers, client)
+        if isinstance(asked, Reply):
+            return asked
+        if type_ == "clearinghouseState":
+            return self._clearinghouse_state(request, asked)
+        if type_ in KINDS:
+            return self.batch.begin(type_, request, asked, official=self._official)
+        return self.documents.begin(type_, request, body, asked)
+
+    def begin_batch(
+        self, type_: str, request: Mapping[str, object], headers: Iterable[Header], client: str
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        """Answer a decoded request of a type of `KINDS` as hosted vendors do, whatever `official` says."""
+        asked = self._admit(type_, headers, client)
+        return asked if isinstance(asked, Reply) else self.batch.begin(type_, request, asked)
+
+    def _admit(self, type_: str, headers: Iterable[Header], client: str) -> Asked | Reply:
+        """How fresh the answer must be; or a refusal."""
         try:
             directives = read_directives(headers)
         except BadDirective as error:
             return refusal(400, str(error))
-        now = self._monotonic()
-        floors = self._floors.of(client, directives.not_before_ms, now)
-        asked = Asked(now, directives, floors)
         if type_ in self.denied:
             return refusal(403, f"type {type_[:64]} is denied here")
-        if type_ == "clearinghouseState":
-            return self._clearinghouse_state(request, asked)
-        if type_ == "batchClearinghouseStates":
-            return self._batch.begin(request, asked)
-        return self.documents.begin(type_, request, body, asked)
+        now = self._monotonic()
+        return Asked(now, directives, self._floors.of(client, directives.not_before_ms, now))
 
     # -- one account -----------------------------------------------------------------------------------
 

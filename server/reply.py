@@ -42,6 +42,7 @@ def _text(status: int, text: bytes) -> Reply:
 NOT_JSON = _text(400, b"Failed to parse the request body as JSON")
 NOT_JSON_TYPE = _text(415, b"Expected request with `Content-Type: application/json`")
 NOT_DESERIALIZED = _text(422, b"Failed to deserialize the JSON body into the target type")
+HANDLER_FAILED = Reply(500, [(b"content-type", JSON)], b"null")
 WRONG_METHOD = Reply(405, [(b"allow", b"POST")], b"")
 
 # The batch contract's error table, to the letter: no field more.

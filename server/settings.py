@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     """A batch is answered within this, with the users it could not get named as failed."""
     batch_concurrency: Count = 32
     """Upstream reads one batch may have in flight."""
+    batch_official: bool = False
+    """Answer batchClearinghouseStates as the exchange's own server does: a plain array, or an error."""
     max_body_bytes: Count = 1_048_576
     """Largest request body that is read."""
     denied_types: tuple[Word, ...] = ("fileSnapshot",)

@@ -1,5 +1,7 @@
 """Reads of `/info` at the upstream, inside the weight budget."""
 
+from collections.abc import Iterable
+
 from replica.clock import Clock
 from replica.errors import BudgetExhausted, UpstreamError
 from replica.upstream.budget import REFUSED_HOLD_S, Budget
@@ -16,9 +18,16 @@ class Reader:
         self._budget = budget
         self._clock = clock
 
-    def affordable(self, type_: str, lane: Lane, within_s: float) -> int:
-        """How many requests of this type the budget can surely pay for within `within_s` seconds."""
-        return self._budget.affordable(lane, within_s) // (info_cost(type_) + most_rows_cost(type_))
+    def affordable(self, types: Iterable[str], lane: Lane, within_s: float) -> int:
+        """How many requests of these types, in order, the budget can surely pay for in `within_s` s."""
+        room = self._budget.affordable(lane, within_s)
+        count = 0
+        for type_ in types:
+            room -= info_cost(type_) + most_rows_cost(type_)
+            if room < 0:
+                break
+            count += 1
+        return count
 
     async def read(
         self,

@@ -156,6 +156,15 @@ async def test_cancelled_at_any_step_no_charge_stays_open(step: int) -> None:
 
 async def test_affordable_counts_the_most_each_may_cost() -> None:
     reader, _ = make(StubRest(), per_minute=120, write_reserve=20)
-    assert reader.affordable("clearinghouseState", Lane.READ, 0.0) == 50
-    assert reader.affordable("userFills", Lane.READ, 0.0) == 0
-    assert reader.affordable("userFills", Lane.WRITE, 0.0) == 1
+    assert reader.affordable(["clearinghouseState"] * 1000, Lane.READ, 0.0) == 50
+    assert reader.affordable(["userFills"], Lane.READ, 0.0) == 0
+    assert reader.affordable(["userFills"], Lane.WRITE, 0.0) == 1
+
+
+async def test_affordable_takes_them_in_their_order() -> None:
+    reader, _ = make(StubRest(), per_minute=120, write_reserve=20)
+    portfolio = ["spotClearinghouseState", "userAbstraction", "clearinghouseState"]
+    assert reader.affordable(portfolio, Lane.READ, 0.0) == 3
+    # 4 x 24 = 96 leave 4: one more of 2, none of the 20 after it, nor of what comes behind.
+    assert reader.affordable(portfolio * 10, Lane.READ, 0.0) == 13
+    assert reader.affordable([], Lane.READ, 0.0) == 0
