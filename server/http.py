@@ -1,17 +1,20 @@
 """ASGI without request and response objects: the paths clients call by the thousand.
 
-`/info`, `/exchange`, and both under a key prefix (`/{key}/info`), as clients of hosted vendors call them.
-Everything else goes to the Starlette application beside it.
+`/info`, `/exchange`, and both under a key prefix (`/{key}/info`), as clients of hosted vendors call them; and
+JSON-RPC at `POST /`, `/hypercore` and `/{key}/hypercore`. Everything else goes to the Starlette application
+beside it.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.exchange import Exchange
-from server.info import Info
-from server.reply import BODY_TOO_LARGE, OUR_FAULT, WRONG_METHOD, Reply
+from server.info import Info, is_json
+from server.jsonrpc import Call, answered, read, whole
+from server.reply import BODY_TOO_LARGE, NOT_JSON_TYPE, OUR_FAULT, WRONG_METHOD, Header, Reply
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ PREFLIGHT = Reply(
     ],
     b"",
 )
+NOBODY = Reply(200, [], b"")
 
 
 class Front:
@@ -48,6 +52,10 @@ class Front:
             await self._serve(scope, receive, send, self._answer_info, key)
         elif which == "exchange":
             await self._serve(scope, receive, send, self._answer_exchange, key)
+        elif (
+            scope["method"] in ("POST", "OPTIONS") and (rpc_key := split_rpc_path(scope["path"])) is not None
+        ):
+            await self._serve(scope, receive, send, self._answer_rpc, rpc_key)
         else:
             await self._rest(scope, receive, send)
 
@@ -82,6 +90,39 @@ class Front:
 
     async def _answer_exchange(self, body: bytes, scope: Scope, client: str) -> Reply:
         return await self._exchange.answer(body, scope["headers"], client)
+
+    async def _answer_rpc(self, body: bytes, scope: Scope, client: str) -> Reply:
+        headers: list[Header] = scope["headers"]
+        if not is_json(headers):
+            return NOT_JSON_TYPE
+        calls, batch = read(body)
+        # Side by side: each has its own deadline, and all of them one budget.
+        replies = await asyncio.gather(*(self._call(call, headers, client) for call in calls))
+        responses = [
+            answered(call.id, reply) if isinstance(call, Call) else call
+            for call, reply in zip(calls, replies, strict=True)
+        ]
+        return whole(responses, batch=batch, headers=() if batch or not replies else replies[0].headers)
+
+    async def _call(self, call: Call | bytes, headers: list[Header], client: str) -> Reply:
+        """What `/info` answers to one call. A response that is known already was answered by nobody."""
+        if isinstance(call, bytes):
+            return NOBODY
+        try:
+            reply = self._info.begin_batch(call.type, call.params, headers, client)
+            return reply if isinstance(reply, Reply) else await reply
+        except Exception:
+            # The other calls of a batch are answered all the same.
+            logger.exception("error while answering a call of %s", call.type)
+            return OUR_FAULT
+
+
+def split_rpc_path(path: str) -> str | None:
+    """The key of a path that JSON-RPC is spoken at, "" without one; None for any other path."""
+    if path in ("/", "/hypercore"):
+        return ""
+    parts = path.split("/")
+    return parts[1] if len(parts) == 3 and parts[0] == "" and parts[2] == "hypercore" else None
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -125,6 +166,8 @@ async def read_body(receive: Receive, most: int) -> bytes | Reply | None:
 
 
 async def send_reply(send: Send, reply: Reply) -> None:
-    headers = [*reply.headers, *CORS, (b"content-length", b"%d" % len(reply.body))]
+    headers = [*reply.headers, *CORS]
+    if reply.status != 204:  # which has no body, and must not say how long it is
+        headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
