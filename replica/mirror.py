@@ -127,16 +127,26 @@ class _Stream:
 class Mirror:
     """`hold` and `release` subscriptions, `apply` what the upstream says of them; `listener` hears the rest.
 
+    `upstream_ms` says what the upstream's clock shows at the least at a moment of ours, None: not known.
     The mutable state is `_streams`, and `counts`.
     """
 
-    def __init__(self, upstream: Upstream, read: Read, clock: Clock, settings: MirrorSettings) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        read: Read,
+        clock: Clock,
+        settings: MirrorSettings,
+        *,
+        upstream_ms: Callable[[float], int | None] = lambda monotonic: None,
+    ) -> None:
         self.listener: Listener | None = None
         self.counts = Tally()
         self._upstream = upstream
         self._read = read
         self._clock = clock
         self._settings = settings
+        self._upstream_ms = upstream_ms
         self._streams: dict[Subscription, _Stream] = {}
         self._healers = asyncio.Semaphore(settings.healings)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -273,7 +283,7 @@ class Mirror:
         return refusal
 
     def _now(self, monotonic: float) -> Now:
-        return Now(monotonic, int(self._clock.wall() * 1000))
+        return Now(monotonic, int(self._clock.wall() * 1000), self._upstream_ms(monotonic))
 
     def _confirm(self, subscription: Subscription, stream: _Stream) -> None:
         stream.fed = True

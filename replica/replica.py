@@ -161,7 +161,13 @@ class Replica:
         self._forwarder = Forwarder(
             self._writes, budget, deadline_s=settings.write_timeout_s, budget_wait_s=settings.budget_wait_s
         )
-        self._streams = Mirror(self.feed, partial(self._ask, Lane.HEAL), clock, settings.mirror)
+        self._streams = Mirror(
+            self.feed,
+            partial(self._ask, Lane.HEAL),
+            clock,
+            settings.mirror,
+            upstream_ms=self.upstream_clock.now_ms,
+        )
         self.mirror = Composed(self._streams, partial(self._ask, Lane.HEAL))
         self.reading = Reading(self._streams, self.feed.heard, clock, self.upstream_clock, settings.live)
         self._universe = UniverseReader(

@@ -81,7 +81,7 @@ class LogMemory:
         self._fed = False
         self._opened = layout.opening is not Opening.SNAPSHOT
         self._newest_first = False
-        self._listening_ms = 0  # by our clock
+        self._listening_ms = 0  # by our clock, if the upstream's is not known
         self._told_ms = 0  # by the upstream's
         self._whole_ms: int | None = None
         self._unbroken_ms: int | None = None
@@ -103,7 +103,7 @@ class LogMemory:
 
     @property
     def _since_ms(self) -> int:
-        """From when on something may be missing. Our own clock says so only while nothing was told."""
+        """From when on something may be missing. A clock says so only while no row was told."""
         return self._told_ms or self._listening_ms
 
     # -- what happens ----------------------------------------------------------------------------------
@@ -113,7 +113,8 @@ class LogMemory:
         self._whole_ms = None
         first, self._fed = not self._listening_ms, True
         if first:
-            self._listening_ms = now.wall_ms - SKEW_MS
+            told = now.upstream_ms
+            self._listening_ms = now.wall_ms - SKEW_MS if told is None else told
         if not self._opened:
             self._phase = Phase.OPENING
         elif first:

@@ -25,10 +25,14 @@ Out = bytes | Gap
 
 
 class Now(NamedTuple):
-    """Both clocks, read once per event: `monotonic` in seconds, `wall_ms` to meet wire times."""
+    """Both clocks, read once per event: `monotonic` in seconds, `wall_ms` to meet wire times.
+
+    `upstream_ms` is what the upstream's own clock shows at the least; None before anything told that.
+    """
 
     monotonic: float
     wall_ms: int
+    upstream_ms: int | None = None
 
 
 @dataclass(slots=True)

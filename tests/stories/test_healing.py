@@ -11,7 +11,7 @@ from hyperliquid.utils.signing import sign_l1_action
 from replica import Subscription
 from replica.streams.memory import Gap
 from tests.upstream import TRADER
-from tests.virtual import EPOCH, World, running
+from tests.virtual import ALICE, EPOCH, World, running
 
 USER = TRADER.address.lower()
 STREAMS = {
@@ -129,4 +129,19 @@ async def test_what_happens_during_an_outage_is_heard_once_and_in_order() -> Non
         closed = truth(world, "candleSnapshot", req=wanted)[1:-1]
         assert closed
         assert [last.get(candle["t"]) for candle in closed] == closed
+        assert ear.gaps == []
+
+
+async def test_a_clock_of_ours_that_is_ahead_hides_nothing_that_happened_before_the_first_row() -> None:
+    async with running(ALICE, skew_s=30.0, reconnect_min_s=5.0, reconnect_max_s=5.0) as world:
+        mirror, ear, trader = world.program.replica.mirror, Ear(), Trader(world)
+        mirror.listener = ear
+        await asyncio.sleep(10.0)
+        assert mirror.hold(STREAMS["orderUpdates"]) is None
+        await world.until(lambda: mirror.confirmed(STREAMS["orderUpdates"]))
+        await asyncio.sleep(2.0)
+        world.upstream.drop_sockets()
+        oid = (await trader.order(True, "50000", "Gtc"))["resting"]["oid"]
+        await asyncio.sleep(20.0)
+        assert [row["order"]["oid"] for rows in ear.told["orderUpdates"] for row in rows] == [oid]
         assert ear.gaps == []
