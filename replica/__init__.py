@@ -23,6 +23,7 @@ from replica.state.documents import LISTINGS, Document, DocumentLimits, Document
 from replica.state.readiness import Phase, Readiness
 from replica.state.store import Bounds, Store
 from replica.streams.memory import Whole
+from replica.streams.rows import Row
 from replica.subscription import Subscription
 from replica.upstream.feed import FeedSettings
 from replica.upstream.rest import Answer
@@ -64,6 +65,7 @@ __all__ = [
     "ReplicaError",
     "ReplicaSettings",
     "Rotation",
+    "Row",
     "Store",
     "StreamType",
     "Subscription",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from replica import LISTINGS, ROWS_PER_WEIGHT, info_cost
 from server.params import Kind, Odd, Param, Params, Wrong, is_plain, read
-from server.queries import accounts, market
+from server.queries import accounts, candles, history, market, order_status
 from server.queries.streams import Query
 
 
@@ -178,7 +178,18 @@ def _rows() -> Iterator[Row]:
     )
     yield _row("portfolio", USER, kept=ACTS, writes=(TRADE, MONEY))
     yield _row("userFunding", USER, START_IF_ANY, END, kept=SECOND, writes=(TRADE,))
-    yield _row("userNonFundingLedgerUpdates", USER, START_IF_ANY, END, kept=BURST, writes=(MONEY,))
+    yield _row(
+        "userNonFundingLedgerUpdates",
+        USER,
+        START_IF_ANY,
+        END,
+        kept=BURST,
+        writes=(MONEY,),
+        query=history.user_non_funding_ledger_updates,
+        feed="userNonFundingLedgerUpdates",
+        exactness=Exactness.PARTIAL,
+        note="a window wholly inside what is held without a hole, or the last answer, carried on",
+    )
     yield _row("userFees", USER, kept=ACTS, writes=(TRADE, ACCOUNT, STAKING))
     yield _row("userRateLimit", USER, kept=BURST, writes=(TRADE, ACCOUNT))
     yield _row("userRole", USER, kept=ONCE, writes=(ACCOUNT, MONEY))
@@ -237,9 +248,38 @@ def _rows() -> Iterator[Row]:
         feed="openOrders",
         exactness=Exactness.EXACT,
     )
-    yield _row("orderStatus", USER, Param("oid", Kind.OID), kept=BURST, writes=orders)
-    yield _row("historicalOrders", USER, kept=BURST, writes=orders)
-    yield _row("userFills", USER, AGGREGATE, kept=BURST, writes=orders)
+    yield _row(
+        "orderStatus",
+        USER,
+        Param("oid", Kind.OID),
+        kept=BURST,
+        writes=orders,
+        query=order_status.order_status,
+        feed="userHistoricalOrders",
+        exactness=Exactness.PARTIAL,
+        note="from memory of orders that are over",
+    )
+    yield _row(
+        "historicalOrders",
+        USER,
+        kept=BURST,
+        writes=orders,
+        query=history.historical_orders,
+        feed="userHistoricalOrders",
+        exactness=Exactness.PARTIAL,
+        note="the last answer, carried on",
+    )
+    yield _row(
+        "userFills",
+        USER,
+        AGGREGATE,
+        kept=BURST,
+        writes=orders,
+        query=history.user_fills,
+        feed="userFills",
+        exactness=Exactness.PARTIAL,
+        note="the last answer, carried on; not aggregated, and not where a TWAP filled since",
+    )
     yield _row(
         "userFillsByTime",
         USER,
@@ -249,10 +289,44 @@ def _rows() -> Iterator[Row]:
         Param("reversed", Kind.FLAG, required=False),
         kept=BURST,
         writes=orders,
+        query=history.user_fills_by_time,
+        feed="userFills",
+        exactness=Exactness.PARTIAL,
+        note="a window wholly inside what is held without a hole, or the last answer, carried on",
     )
-    yield _row("userTwapSliceFills", USER, kept=BURST, writes=orders)
-    yield _row("userTwapSliceFillsByTime", USER, START, END, AGGREGATE, kept=BURST, writes=orders)
-    yield _row("twapHistory", USER, kept=BURST, writes=orders)
+    yield _row(
+        "userTwapSliceFills",
+        USER,
+        kept=BURST,
+        writes=orders,
+        query=history.user_twap_slice_fills,
+        feed="userTwapSliceFills",
+        exactness=Exactness.PARTIAL,
+        note="the last answer, carried on",
+    )
+    yield _row(
+        "userTwapSliceFillsByTime",
+        USER,
+        START,
+        END,
+        AGGREGATE,
+        kept=BURST,
+        writes=orders,
+        query=history.user_twap_slice_fills_by_time,
+        feed="userTwapSliceFills",
+        exactness=Exactness.PARTIAL,
+        note="a window inside what is held, of one row at the most: their order is not known",
+    )
+    yield _row(
+        "twapHistory",
+        USER,
+        kept=BURST,
+        writes=orders,
+        query=history.twap_history,
+        feed="userTwapHistory",
+        exactness=Exactness.PARTIAL,
+        note="the last answer, carried on",
+    )
 
     # 2.3 Market data
     yield _row(
@@ -302,8 +376,24 @@ def _rows() -> Iterator[Row]:
         Param("mantissa", Kind.NATURAL, required=False),
         kept=MARKET,
     )
-    yield _row("recentTrades", COIN, kept=MARKET)
-    yield _row("candleSnapshot", CANDLES, kept=MARKET)
+    yield _row(
+        "recentTrades",
+        COIN,
+        kept=MARKET,
+        query=history.recent_trades,
+        feed="trades",
+        exactness=Exactness.JOINED,
+        note="the last answer, carried on, while a client holds the stream",
+    )
+    yield _row(
+        "candleSnapshot",
+        CANDLES,
+        kept=MARKET,
+        query=candles.candle_snapshot,
+        feed="candle",
+        exactness=Exactness.PARTIAL,
+        note="the last answer with the candle that forms now, while a client holds the stream",
+    )
     yield _row("fundingHistory", COIN, START, END, kept=HOURLY)
     yield _row("predictedFundings", kept=HOURLY)
     yield _row("marginTable", Param("id", Kind.NATURAL), DEX, kept=LISTING)

@@ -117,11 +117,11 @@ class CandleMemory:
         self._returning = False
         if version == self._shown and frame == self._frame:
             self._fresh = True
-            self._latest = Latest(data, now.monotonic, version[0])
+            self._latest = Latest(data, now.monotonic, 0)
             self._tally.repeated += 1
             return ()
         outs = self._show(version, frame)
-        self._latest = Latest(data, now.monotonic, version[0])
+        self._latest = Latest(data, now.monotonic, 0)
         return outs
 
     def overdue(self, now: Now) -> Sequence[Out]:
@@ -151,7 +151,7 @@ class CandleMemory:
         return (self._frame,) if self._fresh and self._frame is not None else ()
 
     def latest(self) -> Latest | None:
-        """The candle that forms now, with when it opened for its time; None while that is not known."""
+        """The candle that forms now; None while that is not known."""
         return self._latest if self._fresh else None
 
     def _flush(self, found: dict[int, tuple[_Version, bytes]]) -> Sequence[Out]:

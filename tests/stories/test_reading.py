@@ -5,7 +5,10 @@ import json
 from typing import Any
 
 import pytest
+from hyperliquid.utils.signing import sign_l1_action
 
+from replica import Subscription
+from tests.callers import encoded
 from tests.upstream import TRADER
 from tests.virtual import ALICE, EPOCH, World, running, signed_order
 
@@ -136,3 +139,158 @@ def shape(value: Any) -> Any:
     if isinstance(value, list):
         return [shape(one) for one in value]
     return value if isinstance(value, str) and not value.replace(".", "").replace("-", "").isdigit() else None
+
+
+# -- lists of what happened ----------------------------------------------------------------------------
+
+LISTS = ("userFills", "historicalOrders", "userTwapSliceFills", "twapHistory", "userNonFundingLedgerUpdates")
+
+
+def signed(action: dict[str, Any], nonce: int) -> bytes:
+    signature = sign_l1_action(TRADER, action, None, nonce, None, False)
+    return encoded({"action": action, "nonce": nonce, "signature": signature, "vaultAddress": None})
+
+
+def taker(nonce: int) -> bytes:
+    """The trader buys a little BTC at once."""
+    row = {"a": 0, "b": True, "p": "100000", "s": "0.001", "r": False, "t": {"limit": {"tif": "Ioc"}}}
+    return signed({"type": "order", "orders": [row], "grouping": "na"}, nonce)
+
+
+async def trades(world: World, number: int, of: int = 3) -> None:
+    """Some orders that are filled, some that rest, some money."""
+    nonce = int(EPOCH * 1000) + 1000 * number
+    for more in range(of):
+        assert (await world.write(taker(nonce + more), client="10.9.9.9")).status == 200
+        assert (await world.write(signed_order(nonce + 100 + more), client="10.9.9.9")).status == 200
+        world.upstream.fund(USER, "5", quietly=True)
+        await asyncio.sleep(0.3)
+
+
+async def test_lists_go_on_from_the_last_answer() -> None:
+    async with running(USER, keeps=True) as world:
+        await settled(world)
+        await trades(world, 1)
+        await asyncio.sleep(15)
+        for type_ in LISTS:
+            assert (await ask(world, type_, user=USER)).source == "upstream"
+        for number in range(2, 6):
+            await asyncio.sleep(3)
+            await trades(world, number)
+            await asyncio.sleep(3)
+            for type_ in LISTS:
+                answer = await ask(world, type_, user=USER)
+                assert (answer.source, answer.body) == ("memory", world.upstream.says(type_, user=USER))
+        assert len(json.loads(world.upstream.says("userFills", user=USER))) >= 15
+
+
+async def test_a_window_inside_of_what_is_held() -> None:
+    async with running(USER, keeps=True, upstream_weight_per_minute=0) as world:
+        await trades(world, 1)
+        await settled(world)
+        held_ms = world.upstream.now_ms()
+        await asyncio.sleep(10)
+        await trades(world, 2, of=10)
+        await asyncio.sleep(3)
+        now_ms = world.upstream.now_ms()
+        seen = set()
+        for start in range(held_ms - 10_000, now_ms + 2000, 333):
+            for end in (None, start, start + 1000, now_ms):
+                for type_ in ("userFillsByTime", "userNonFundingLedgerUpdates"):
+                    asked = {"user": USER, "startTime": start} | ({} if end is None else {"endTime": end})
+                    answer = await ask(world, type_, **asked)
+                    assert answer.body == world.upstream.says(type_, **asked)
+                    seen.add((answer.source, start > held_ms + 2000))
+        assert {("memory", True), ("upstream", False)} <= seen
+        assert ("upstream", True) not in seen
+
+
+async def test_orders_that_are_over() -> None:
+    async with running(USER, keeps=True) as world:
+        await settled(world)
+        await trades(world, 1)
+        await asyncio.sleep(3)
+        rows = json.loads(world.upstream.says("historicalOrders", user=USER))
+        seen = {}
+        for row in rows:
+            oid = row["order"]["oid"]
+            answer = await ask(world, "orderStatus", user=USER, oid=oid)
+            assert answer.body == world.upstream.says("orderStatus", user=USER, oid=oid)
+            seen[oid] = answer.source, json.loads(answer.body)["order"]["status"]
+        assert set(seen.values()) == {("memory", "filled"), ("upstream", "open")}
+        answer = await ask(world, "orderStatus", user=USER, oid=10**12)
+        assert (answer.source, answer.body) == ("upstream", b'{"status":"unknownOid"}')
+
+
+async def test_lists_after_a_reconnect_have_what_happened_meanwhile() -> None:
+    async with running(USER, keeps=True) as world:
+        await settled(world)
+        await trades(world, 1)
+        await asyncio.sleep(15)
+        for type_ in LISTS:
+            await ask(world, type_, user=USER)
+        world.upstream.drop_sockets()
+        await asyncio.sleep(0.01)
+        await trades(world, 2)
+        for type_ in LISTS:
+            answer = await ask(world, type_, user=USER)
+            assert answer.body == world.upstream.says(type_, user=USER)
+        for _ in range(10):
+            await asyncio.sleep(7)
+            for type_ in LISTS:
+                answer = await ask(world, type_, user=USER)
+                assert answer.body == world.upstream.says(type_, user=USER)
+        assert answer.source == "memory"
+
+
+async def test_slices_of_a_twap_are_in_no_list_that_lacks_them() -> None:
+    async with running(USER, keeps=True, upstream_weight_per_minute=0) as world:
+        await settled(world)
+        await trades(world, 1)
+        await asyncio.sleep(15)
+        for type_ in LISTS:
+            await ask(world, type_, user=USER)
+        start = world.upstream.now_ms()
+        twap = {"a": 0, "b": True, "s": "0.05", "r": False, "m": 5, "t": False}
+        answer = await world.write(signed({"type": "twapOrder", "twap": twap}, start), client="10.9.9.9")
+        assert b"running" in answer.body
+        windows = {"userFillsByTime": {"startTime": start}, "userTwapSliceFillsByTime": {"startTime": start}}
+        seen = set()
+        for _ in range(40):
+            await asyncio.sleep(10)
+            for type_ in (*LISTS, *windows):
+                more = windows.get(type_, {})
+                answer = await ask(world, type_, user=USER, **more)
+                assert answer.body == world.upstream.says(type_, user=USER, **more)
+                seen.add((type_, answer.source))
+        assert len(json.loads(world.upstream.says("userTwapSliceFills", user=USER))) > 5
+        assert ("userTwapSliceFills", "memory") in seen
+        assert ("userFills", "upstream") in seen
+        # Slices are in the answer that was asked for after the last of them: from there on it goes on.
+        assert (await ask(world, "userFills", user=USER)).source == "memory"
+
+
+# -- what only clients hold ----------------------------------------------------------------------------
+
+
+async def test_trades_and_candles_while_a_client_holds_them() -> None:
+    async with running(ALICE, keeps=True, upstream_weight_per_minute=0) as world:
+        await settled(world)
+        mirror = world.program.replica.mirror
+        assert mirror.hold(Subscription({"type": "trades", "coin": "BTC"})) is None
+        assert mirror.hold(Subscription({"type": "candle", "coin": "BTC", "interval": "1m"})) is None
+        await trades(world, 1, of=12)
+        await asyncio.sleep(12)
+        start = world.upstream.now_ms() - 3_600_000
+        req = {"coin": "BTC", "interval": "1m", "startTime": start}
+        sources: dict[str, list[str]] = {"recentTrades": [], "candleSnapshot": []}
+        for number in range(2, 32):
+            await trades(world, number, of=1)
+            # Frames of a candle come every second.
+            await asyncio.sleep(1.2)
+            for type_, more in (("recentTrades", {"coin": "BTC"}), ("candleSnapshot", {"req": req})):
+                answer = await ask(world, type_, **more)
+                assert answer.body == world.upstream.says(type_, **more)
+                sources[type_].append(answer.source)
+        assert sources["recentTrades"] == ["upstream"] + ["memory"] * 29
+        assert sources["candleSnapshot"].count("upstream") <= 3
