@@ -124,6 +124,7 @@ class LedgerUpdate(NamedTuple):
     hash: str
     users: tuple[str, ...]
     delta: dict[str, Any]
+    worth: int = 0  # micro-USD of what came in from outside, where the delta does not tell
 
 
 class TwapState(NamedTuple):

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TypeVar
 
 from server.devnode.engine.events import (
+    Collateral,
     Event,
     Fill,
     Funding,
@@ -36,6 +37,8 @@ class History:
         self.fundings: Index[Funding] = defaultdict(list)
         self.ledger: Index[LedgerUpdate] = defaultdict(list)
         self.twaps: Index[TwapStatus] = defaultdict(list)
+        self.collateral: Index[Collateral] = defaultdict(list)
+        self.built: Index[Fill] = defaultdict(list)  # by the builder who was paid for it
 
     def __repr__(self) -> str:
         return f"<History {len(self.events)} events>"
@@ -50,6 +53,8 @@ class History:
                 self.by_cloid[terms.user, terms.cloid] = event
         elif isinstance(event, Fill):
             self.fills[event.user].append(event)
+            if event.builder is not None:
+                self.built[event.builder].append(event)
         elif isinstance(event, Trade):
             self.trades[event.coin].append(event)
         elif isinstance(event, LedgerUpdate):
@@ -57,6 +62,9 @@ class History:
                 self.ledger[user].append(event)
         elif isinstance(event, TwapStatus):
             self.twaps[event.state.user].append(event)
+        elif isinstance(event, Collateral):
+            self.collateral[event.source].append(event)
+            self.collateral[event.target].append(event)
 
     def add_fundings(self, user: str, events: list[Funding]) -> None:
         """Add what one account paid and received: there are so many of these at once."""
@@ -84,6 +92,6 @@ class History:
         twin = History()
         twin.base, twin.events = self.base, self.events.copy()
         twin.latest, twin.by_cloid = self.latest.copy(), self.by_cloid.copy()
-        for name in ("fills", "statuses", "trades", "fundings", "ledger", "twaps"):
+        for name in ("fills", "statuses", "trades", "fundings", "ledger", "twaps", "collateral", "built"):
             getattr(twin, name).update((key, rows.copy()) for key, rows in getattr(self, name).items())
         return twin

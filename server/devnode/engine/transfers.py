@@ -196,7 +196,7 @@ def deposit_spot(ground: Ground, address: str, token: Token, wei: int) -> None:
     _give_spot(ground, ground.account(address), token, wei, None)
     mint(ground, token.index, wei)
     delta = {"type": "spotGenesis", "token": token.name, "amount": number(wei, token.wei_decimals)}
-    _log(ground, (address,), delta)
+    _log(ground, (address,), delta, _value(ground, token, wei))
 
 
 def mint(ground: Ground, token: int, wei: int) -> None:
@@ -305,7 +305,7 @@ def _address(text: str) -> str:
     return address
 
 
-def _log(ground: Ground, users: tuple[str, ...], delta: dict[str, Any]) -> None:
+def _log(ground: Ground, users: tuple[str, ...], delta: dict[str, Any], worth: int = 0) -> None:
     state = ground.state
     named = tuple(dict.fromkeys(users))
-    ground.history.add(LedgerUpdate(state.now, state.hash, named, delta))
+    ground.history.add(LedgerUpdate(state.now, state.hash, named, delta, worth))

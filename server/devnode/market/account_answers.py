@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 
 from server.devnode.info import EMPTY, Answer, InfoRequest, ok
-from server.devnode.market.accounting import portfolio, rate_limit, user_fees, web_data
+from server.devnode.market.accounting import rate_limit, user_fees, web_data
 from server.devnode.market.asking import flag_of, text_of, user_of, window_of
 from server.devnode.market.fills import aggregated, fill_rows
 from server.devnode.market.market_answers import Answers, rows_answer
+from server.devnode.market.portfolio import portfolio
 from server.devnode.market.truth import Truth
 
 FILLS = 2000
@@ -197,9 +198,7 @@ ACCOUNT_ANSWERS: Answers = {
         orjson.dumps(truth.engine.plain_open_orders(request.user, request.dex))
     ),
     "orderStatus": _order_status,
-    "portfolio": lambda truth, request, now_ms: ok(
-        orjson.dumps(portfolio(truth, user_of(request), truth.stamp(now_ms)))
-    ),
+    "portfolio": lambda truth, request, now_ms: ok(orjson.dumps(portfolio(truth, user_of(request), now_ms))),
     "preTransferCheck": _pre_transfer_check,
     "referral": _said(_referral),
     "spotClearinghouseState": lambda truth, request, _: ok(spot_state(truth, request.user)),

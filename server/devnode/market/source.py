@@ -285,6 +285,7 @@ class Exchange(Truth):
         self._memo.clear()
         self._cores.clear()
         self._marks.clear()
+        self._courses.clear()
 
     def _absorb(self) -> Sequence[Event]:
         """Sum up the events since the last time. Returns them."""

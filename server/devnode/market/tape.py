@@ -15,6 +15,7 @@ from server.devnode.engine.events import Event, Fill, PriceMoves, Trade
 from server.devnode.engine.funding import HOUR_MS, rate
 from server.devnode.engine.listing import Instrument, Listing
 from server.devnode.engine.units import number
+from server.devnode.market.past_marks import PastMarks
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * HOUR_MS
@@ -93,6 +94,7 @@ class Tape:
         self.open_interest: dict[int, int] = dict.fromkeys(listing.by_asset, 0)
         self.rates: dict[str, deque[HourlyRate]] = {}
         self.exchange_days: dict[int, int] = {}  # micro-USD traded by UTC day
+        self.past = PastMarks(began)
         self._days: dict[str, Day] = {}
         self._hour = began // HOUR_MS
         self._marks = {asset: inst.market.start for asset, inst in listing.by_asset.items()}
@@ -106,6 +108,7 @@ class Tape:
         twin = Tape(self.listing, 0)
         twin.open_interest, twin.exchange_days = dict(self.open_interest), dict(self.exchange_days)
         twin.rates = {coin: rows.copy() for coin, rows in self.rates.items()}
+        twin.past = self.past.clone()
         twin._days = {coin: day.clone() for coin, day in self._days.items()}
         twin._hour, twin._marks, twin._oracles = self._hour, dict(self._marks), dict(self._oracles)
         for base, of_base in self._bars.items():
@@ -187,6 +190,7 @@ class Tape:
             bars[trade.asset][-1].count += 1
 
     def _moves(self, moves: PriceMoves) -> None:
+        self.past.changing(moves.time, self._marks)
         self._oracles.update(moves.oracles)
         self._marks.update(moves.marks)
         for asset, px in self._marks.items():

@@ -8,6 +8,7 @@ from typing import Any
 from server.devnode.clearinghouse import Core, render, render_zero
 from server.devnode.engine import Engine
 from server.devnode.engine.listing import Instrument
+from server.devnode.market.course import Course
 from server.devnode.market.signed import Signed
 from server.devnode.market.tape import Tape
 from server.devnode.markets import Markets
@@ -29,6 +30,7 @@ class Truth:
         self._memo: dict[str, dict[object, str]] = {}
         self._cores: dict[str, dict[str, Core]] = {}
         self._marks: dict[str, Mapping[str, int]] = {}
+        self._courses: dict[str, Course] = {}
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -80,6 +82,15 @@ class Truth:
         assert row is not None, f"no market {coin}"
         row["time"] = self.stamp(row["time"])
         return row
+
+    def course(self, user: str) -> Course:
+        """An account's past, summed up as far as somebody has asked for it."""
+        found = self._courses.get(user)
+        if found is None:
+            found = Course(self.engine.listing, user)
+            if user in self.engine.ground.state.accounts:
+                self._courses[user] = found
+        return found
 
     def once(self, user: str, key: object, make: Callable[[], str]) -> str:
         """Render once per change. What depends on no account is kept under ""."""
