@@ -15,6 +15,7 @@ from typing import NamedTuple
 from replica import LISTINGS, ROWS_PER_WEIGHT, info_cost
 from server.params import Kind, Odd, Param, Params, Wrong, is_plain, read
 from server.queries import accounts, candles, history, market, order_status
+from server.queries.batches import KINDS
 from server.queries.streams import Query
 
 
@@ -517,6 +518,7 @@ def report(rows: Mapping[str, Row], denied: frozenset[str], refused: Mapping[str
 
 def _described(row: Row, denied: frozenset[str], refused_ms: int | None) -> dict[str, object]:
     rule = ROWS_PER_WEIGHT.get(row.type)
+    kind = KINDS.get(row.type)  # a batch costs what is missing of its parts
     return {
         "type": row.type,
         "served": Served.DENIED.value if row.type in denied else row.served.value,
@@ -525,7 +527,8 @@ def _described(row: Row, denied: frozenset[str], refused_ms: int | None) -> dict
         "why": row.kept.why,
         "feed": row.feed or None,
         "exactness": row.exactness.value if row.exactness is not None else None,
-        "weight": info_cost(row.type),
+        "weight": info_cost(row.type) if kind is None else None,
+        "made_of": [part.type for part in kind.parts] if kind is not None else None,
         "rows_per_weight": rule[0] if rule is not None else None,
         "params": [_param(param) for param in row.params],
         "of_accounts": row.of_accounts,

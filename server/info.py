@@ -60,7 +60,11 @@ class Info:
         self._replica = replica
         self._floors = floors
         never = {type_ for type_, row in settings.rows.items() if row.served is Served.DENIED}
-        self.denied = settings.denied_types | never
+        denied = settings.denied_types | never
+        # What is denied is not had by way of a batch either.
+        self.denied = denied | {
+            type_ for type_, kind in KINDS.items() if any(part.type in denied for part in kind.parts)
+        }
         self._monotonic = replica.clock.monotonic
         self._store = replica.store
         self._accounts = Accounts(replica, settings.accounts)

@@ -4,6 +4,7 @@ Two ways lie behind one face: account states (`Accounts`) and everything else (`
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -68,6 +69,8 @@ class DocumentsOf:
     def __init__(self, type_: str, documents: Documents) -> None:
         self._type = type_
         self._documents = documents
+        # The same users are asked for again and again, a thousand at a time: 3 MB at most.
+        self._question = lru_cache(maxsize=4096)(self._ask)
 
     def at_once(self, user: str, dex: str, asked: Asked) -> Held | Reply | None:
         answered = self._documents.look(self._question(user, dex), asked)
@@ -89,7 +92,7 @@ class DocumentsOf:
             return _refusal(error)
         return _usable(answered)
 
-    def _question(self, user: str, dex: str) -> Question:
+    def _ask(self, user: str, dex: str) -> Question:
         # A request of our own making, spelt as a client's would be: both share calls and answers.
         request: dict[str, object] = {"type": self._type, "user": user}
         if dex:

@@ -201,6 +201,35 @@ async def test_open_orders_of_a_batch_are_no_older_than_the_clients_own_write() 
         assert [order["coin"] for order in reply.json["successful_states"][0][1]] == ["BTC"]
 
 
+async def test_what_streams_tell_of_a_followed_account_answers_batches() -> None:
+    async with running(ALICE, keeps=True) as world:
+        await asyncio.sleep(10)
+        await world.info({"type": "userAbstraction", "user": ALICE})
+        asked = len(world.upstream.requests)
+        for type_ in BATCHES:
+            reply = await ask(world, type_, [ALICE])
+            assert (reply.source, reply.failed) == ("memory", [])
+        assert len(world.upstream.requests) == asked
+
+
+async def test_what_is_denied_is_not_had_by_way_of_a_batch() -> None:
+    async with running(ALICE, denied_types=("spotClearinghouseState",)) as world:
+        for type_ in ("batchSpotClearinghouseStates", "batchPortfolioStates"):
+            assert (await ask(world, type_, [ALICE])).status == 403
+        assert (await portfolio(world, ALICE)).status == 403
+        assert (await ask(world, "batchOpenOrders", [ALICE])).status == 200
+
+
+async def test_capabilities_say_what_rows_are_made_of() -> None:
+    async with running() as world:
+        rows = {row["type"]: row for row in (await world.request("GET", "/capabilities")).json["types"]}
+        for type_, parts in PARTS.items():
+            assert (rows[type_]["made_of"], rows[type_]["weight"]) == (parts, None)
+        assert rows["batchClearinghouseStates"]["made_of"] == ["clearinghouseState"]
+        assert (rows["openOrders"]["made_of"], rows["openOrders"]["weight"]) == (None, 20)
+        assert "no vendor documents" in rows["batchOpenOrders"]["note"]
+
+
 # One portfolio
 
 
