@@ -1,7 +1,7 @@
 """Hours of trading with everything going wrong upstream, by seed: what clients of /ws heard is what happened.
 
-By default two short ones. `SOAK_HOURS=24 SOAK_SEEDS=1-20 scripts/test tests/soak` runs whole virtual days;
-a failing seed is the test's name.
+By default two short ones. `SOAK_HOURS=24 SOAK_SEEDS=1-20 scripts/test tests/soak` runs whole virtual days; a
+failing seed is in the test's name.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tests.soak.truth import Truth
 from tests.upstream import Upstream
 from tests.virtual import World, running
 
-HOURS = float(os.environ.get("SOAK_HOURS", "1"))
+HOURS = float(os.environ.get("SOAK_HOURS", "0.75"))
 USERS = tuple(f"0x{number:040x}" for number in range(0xB01, 0xB05))
 TRACKED = USERS[:2]
 EXPECTED = ("Cannot subscribe to more than 1000 channels.", "Already subscribed: ")
