@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replica.streams.log import COARSE_MS, SURELY_ALL, LogMemory
+from replica.streams.log import COARSE_MS, SKEW_MS, SURELY_ALL, LogMemory
 from replica.streams.memory import Gap, Now, Out, Tally
 from replica.subscription import Subscription
 
@@ -578,3 +578,113 @@ def test_every_list_is_kept_and_filled_up(subscription: str, name: str, row: Any
     assert question["type"] == asked and question["user"] == USER
     # `startTime` of lists by time, in ms whatever the rows have
     assert question.get("startTime", T0) == T0
+
+
+# -- what readers may rely on --------------------------------------------------------------------------
+
+
+def held(script: Script) -> tuple[list[int], int] | None:
+    """The numbers of the rows that are held, and since which number none is missing."""
+    whole = script.memory.whole()
+    return None if whole is None else ([row.time - T0 for row in whole.rows], whole.since_ms - T0)
+
+
+def test_nothing_is_whole_before_the_snapshot() -> None:
+    script = Script(FILLS)
+    assert held(script) is None
+    script.confirmed()
+    assert held(script) is None
+    script.receive(fills(7, 8, snapshot=True))
+    # Of the time of the oldest there may have been more.
+    assert held(script) == ([7, 8], 8)
+    script.receive(fills(9))
+    assert held(script) == ([7, 8, 9], 8)
+    whole = script.memory.whole()
+    assert script.memory.whole() is whole
+
+
+def test_an_empty_snapshot_says_nothing_of_before() -> None:
+    script = Script(FILLS)
+    script.confirmed()
+    script.receive(fills(snapshot=True))
+    assert held(script) == ([], SKEW_MS)
+    script.receive(fills(9))
+    assert held(script) == ([9], SKEW_MS)
+
+
+def test_what_is_let_go_is_not_whole() -> None:
+    script = Script(FILLS, keep=3)
+    script.confirmed()
+    script.receive(fills(1, 2, snapshot=True))
+    script.receive(fills(3, 4))
+    assert held(script) == ([2, 3, 4], 2)
+    script.receive(fills(5, 6))
+    assert held(script) == ([4, 5, 6], 4)
+
+
+def test_nothing_is_whole_while_it_is_not_fed_or_healed() -> None:
+    script = Script(FILLS)
+    script.confirmed()
+    script.receive(fills(7, 8, snapshot=True))
+    script.memory.lost()
+    assert held(script) is None
+    script.confirmed()
+    assert held(script) is None
+    # It goes back to what is known: nothing is missing.
+    script.receive(fills(8, 9, snapshot=True))
+    assert held(script) == ([7, 8, 9], 8)
+
+
+def test_after_a_gap_it_is_whole_from_there() -> None:
+    script = Script(FILLS)
+    script.confirmed()
+    script.receive(fills(7, 8, snapshot=True))
+    script.memory.lost()
+    script.confirmed()
+    script.receive(fills(*range(50, 80), snapshot=True))
+    assert held(script) is None
+    wants = script.memory.wants
+    assert wants is not None
+    wants.fail("nobody answers")
+    (gap, _) = script.memory.healed(wants, script.now)
+    assert isinstance(gap, Gap)
+    assert gap.to_ms == T0 + 50
+    whole = held(script)
+    assert whole is not None
+    assert whole[1] == 51
+
+
+def test_what_can_not_be_read_may_have_been_a_row() -> None:
+    script = Script(FILLS)
+    script.confirmed()
+    script.receive(fills(7, 8, snapshot=True))
+    script.receive({"user": USER, "fills": [{"time": "?"}]})
+    assert held(script) == ([7, 8], SKEW_MS)
+
+
+def test_a_snapshot_after_an_outage_that_says_nothing_begins_anew() -> None:
+    script = Script(FILLS)
+    script.confirmed()
+    script.receive(fills(snapshot=True))
+    script.memory.lost()
+    script.now = Now(100.0, T0 + 100_000)
+    script.confirmed()
+    script.receive(fills(snapshot=True))
+    assert held(script) == ([], 100_000 + SKEW_MS)
+
+
+def test_trades_are_whole_from_the_first_ones_that_came() -> None:
+    script = Script(TRADES)
+    script.confirmed()
+    assert held(script) is None
+    script.receive([trade(3), trade(4)])
+    script.receive([trade(5)])
+    assert held(script) == ([3, 4, 5], 4)
+
+
+def test_events_are_no_list() -> None:
+    script = Script(EVENTS)
+    script.confirmed()
+    script.receive({"fills": [fill(3)]})
+    whole = held(script)
+    assert whole is None or whole[0] == []
