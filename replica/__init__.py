@@ -19,7 +19,7 @@ from replica.recording.files import Rotation
 from replica.recording.recorder import Recorder, RecorderSettings
 from replica.replica import Fetched, PerpDexs, Replica, ReplicaSettings
 from replica.state.clearinghouse import HeldState
-from replica.state.documents import LISTINGS, Document, DocumentLimits, DocumentStore
+from replica.state.documents import LISTINGS, OUTCOMES, Document, DocumentLimits, DocumentStore
 from replica.state.readiness import Phase, Readiness
 from replica.state.store import Bounds, Store
 from replica.streams.memory import Whole
@@ -36,6 +36,7 @@ __all__ = [
     "INTERVALS",
     "LISTINGS",
     "MARKET_STREAMS",
+    "OUTCOMES",
     "ROWS_PER_WEIGHT",
     "SUBSCRIPTION_TYPES",
     "Age",

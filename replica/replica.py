@@ -16,12 +16,13 @@ import aiohttp
 from replica.clock import Clock
 from replica.composed import Composed
 from replica.errors import ReplicaError, UpstreamUnavailable
-from replica.events import AccountFetched, AccountStates, FeedEvent, FollowingEnded, State
+from replica.events import AccountFetched, AccountStates, FeedEvent, FollowingEnded, Pushed, State
 from replica.keeping import KeepSettings, streams_to_keep
+from replica.listings import Listings
 from replica.mirror import Mirror, MirrorSettings
 from replica.reading import LATE_AFTER_S, LiveBounds, Reading
 from replica.state.clearinghouse import HeldState
-from replica.state.documents import LISTINGS, Document, DocumentLimits, DocumentStore
+from replica.state.documents import LISTINGS, OUTCOMES, Document, DocumentLimits, DocumentStore
 from replica.state.readiness import Readiness
 from replica.state.store import Bounds, Store
 from replica.state.upstream_clock import UpstreamClock
@@ -119,6 +120,7 @@ class Replica:
         keep_s = settings.budget_wait_s + settings.connect_timeout_s + settings.read_timeout_s + 1.0
         self.documents = DocumentStore(settings.documents, keep_s=keep_s)
         self.refusals = DocumentStore(REFUSALS, keep_s=keep_s)
+        self._listings = Listings()
         self.upstream_clock = UpstreamClock()
         self.readiness = Readiness()
         self.plan: Plan = plan(settings.follow, users_limit=settings.ledger.users)
@@ -300,7 +302,7 @@ class Replica:
         if not good:
             ttl_s = self.settings.error_ttl_s if _would_refuse_again(answer) else 0.0
             # What it does not know it may know once it is listed.
-            tags = (*tags, LISTINGS)
+            tags = (*tags, LISTINGS, OUTCOMES)
         document = Document(
             answer.body,
             as_of=self._upstream_ms(started),
@@ -354,7 +356,7 @@ class Replica:
         before = self._universe.universe
         await self._universe.refresh()
         if self._universe.universe != before:
-            self.expire((LISTINGS,))
+            self.expire((LISTINGS, OUTCOMES))
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -405,6 +407,8 @@ class Replica:
         late_s = 0.0
         if not isinstance(event, AccountStates | FollowingEnded):
             self._streams.apply(event, now)
+            if isinstance(event, Pushed) and (changed := self._listings.changed_by(event)):
+                self.expire(changed)
             return
         if isinstance(event, AccountStates) and event.states:
             event = event._replace(states=self._credible(event.states))

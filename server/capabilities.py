@@ -12,7 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from replica import LISTINGS, ROWS_PER_WEIGHT, info_cost
+from replica import LISTINGS, OUTCOMES, ROWS_PER_WEIGHT, info_cost
 from server.params import Kind, Odd, Param, Params, Wrong, is_plain, read
 from server.queries import accounts, candles, history, market, order_status
 from server.queries.batches import KINDS
@@ -62,7 +62,7 @@ HOURLY = Class("hourly", 5.0, "settled on the hour")
 ONCE = Class("once", 10.0, "changes once or twice in the life of an account, and costs 60")
 SLOW = Class("slow", 30.0, "statistics of weeks")
 LISTING = Class("listing", 60.0, "changes with listings, which invalidate it where we see them")
-OUTCOMES = Class("outcomes", 5.0, "outcomes are listed and settled by the hour")
+SETTLING = Class("outcomes", 5.0, "outcomes are listed and settled by the hour")
 RULES = Class("rules", 5.0, "changes when a deployer, the validators or the exchange decide it")
 NEVER = Class("never", 0.0, "not kept")
 
@@ -423,9 +423,9 @@ def _rows() -> Iterator[Row]:
     yield _row("validatorL1Votes", kept=RULES)
     yield _row("vaultDetails", VAULT, ANY_USER, kept=SECOND, writes=(MONEY, ACCOUNT))
     yield _row("vaultSummaries", kept=SLOW)
-    yield _row("outcomeMeta", kept=OUTCOMES)
-    yield _row("settledOutcome", Param("outcome", Kind.NATURAL), kept=OUTCOMES)
-    yield _row("outcomeTemplates", kept=OUTCOMES)
+    yield _row("outcomeMeta", kept=SETTLING)
+    yield _row("settledOutcome", Param("outcome", Kind.NATURAL), kept=SETTLING)
+    yield _row("outcomeTemplates", kept=SETTLING)
     yield _row("gossipRootIps", kept=SLOW)
     yield _row("gossipPriorityAuctionStatus", kept=SECOND)
     yield _row("usdcRouting", kept=RULES)
@@ -472,8 +472,10 @@ class Question(NamedTuple):
         """What makes an answer to it old before its time (`replica.Document`)."""
         if self.row is None:
             return
-        if self.row.kept in (LISTING, OUTCOMES):
+        if self.row.kept is LISTING:
             yield LISTINGS
+        elif self.row.kept is SETTLING:
+            yield OUTCOMES
         for account in self.accounts:
             for what in self.row.writes:
                 yield tag(what, account)

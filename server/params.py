@@ -70,7 +70,12 @@ def is_plain(body: bytes, request: Mapping[str, object]) -> bool:
     Every member that was dropped had quotes around its key, and without a backslash no quote is anything but
     an end of a string; so the count tells. A body with a backslash is not looked into.
     """
-    return b"\\" not in body and body.count(b'"') == orjson.dumps(request).count(b'"')
+    if b"\\" in body:
+        return False
+    try:
+        return body.count(b'"') == orjson.dumps(request).count(b'"')
+    except orjson.JSONEncodeError:
+        return False  # nested deeper than it can be written again
 
 
 def _key(

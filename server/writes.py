@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from replica import LISTINGS
+from replica import LISTINGS, OUTCOMES
 from server.capabilities import Writes, tag
 from server.signing import SigningError, named_accounts, recover
 
@@ -161,7 +161,7 @@ def changed_by(request: Mapping[str, Any], agents: Agents, *, mainnet: bool) -> 
         if type_ == "approveAgent" and isinstance(agent, str):
             agents.learn(agent, signer)
     if type_ in DEPLOYS:
-        yield LISTINGS
+        yield from (LISTINGS, OUTCOMES)
     for what in EFFECTS.get(type_, tuple(Writes)):
         for account in accounts:
             yield tag(what, account)

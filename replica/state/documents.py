@@ -10,7 +10,10 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 LISTINGS = "listings"
-"""The tag of what lists coins, dexes or outcomes: it has expired when one was listed or delisted."""
+"""The tag of what lists coins and dexes: it expires when one is listed or goes."""
+
+OUTCOMES = "outcomes"
+"""The tag of what lists outcomes and how they were settled."""
 
 OVERHEAD = 1024
 """What a document takes beside its bytes, with its key and its tags; about, and rather too much."""
@@ -65,8 +68,8 @@ class Document:
 class DocumentStore:
     """The newest answer to each question, newest by when it was asked.
 
-    `keep_s`: no question is under way for longer. So long it is known when a tag expired, because an answer
-    to a question from before comes too late to be fresh.
+    `keep_s`: so long it is known when a tag expired, because an answer to a question from before comes too
+    late to be fresh. Of a question that was under way for longer none is.
     """
 
     def __init__(self, limits: DocumentLimits, *, keep_s: float) -> None:
@@ -137,11 +140,10 @@ class DocumentStore:
             self._expired.move_to_end(tag)
         while self._expired:
             tag, moment = next(iter(self._expired.items()))
-            if moment > now - self._keep_s:
-                if len(self._expired) <= self._limits.tags:
-                    break
-                # A stranger's answer may be asked for twice, but none may be served that is too old.
-                self._all_expired = moment
+            if moment > now - self._keep_s and len(self._expired) <= self._limits.tags:
+                break
+            # Something may be asked for twice for nothing, but nothing may be served that is too old.
+            self._all_expired = moment
             del self._expired[tag]
 
     def _expired_at(self, tags: Iterable[str]) -> float:

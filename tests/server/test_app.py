@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from replica import MirrorSettings
-from server.app import listen, replica_settings, url_of
-from server.settings import Settings
+from server.app import info_settings, listen, replica_settings, url_of
+from server.settings import Settings, SettingsError
 
 
 def test_the_mirrors_settings_are_the_users() -> None:
@@ -29,6 +29,13 @@ def test_the_mirrors_settings_are_the_users() -> None:
 def test_by_default_they_are_the_mirrors_own() -> None:
     made = replica_settings(Settings(), "http://h", ())
     assert made.mirror == MirrorSettings()
+
+
+def test_times_are_of_types_whose_answers_are_kept() -> None:
+    rows = info_settings(Settings(ttl_s=("meta=5",))).rows
+    assert rows["meta"].ttl_s == 5.0
+    with pytest.raises(SettingsError, match=r"ttl_s: allmids is no type"):
+        info_settings(Settings(ttl_s=("allmids=5",)))
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])

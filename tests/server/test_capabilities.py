@@ -98,6 +98,7 @@ def test_a_question_and_what_makes_its_answer_old() -> None:
     assert asked.row is TABLE["userRole"]
     assert set(asked.tags()) == {tag(Writes.ACCOUNT, USER), tag(Writes.MONEY, USER)}
     assert list(asks("spotMeta", b'{"type":"spotMeta"}').tags()) == ["listings"]
+    assert list(asks("outcomeMeta", b'{"type":"outcomeMeta"}').tags()) == ["outcomes"]
     assert list(asks("allMids", b'{"type":"allMids"}').tags()) == []
 
 

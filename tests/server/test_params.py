@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,6 +136,11 @@ def test_what_was_read() -> None:
 )
 def test_only_what_is_read_whole_is_plain(body: bytes, plain: bool) -> None:
     assert is_plain(body, json.loads(body)) is plain
+
+
+def test_what_is_nested_too_deep_to_be_written_again_is_not_plain() -> None:
+    body = b'{"type":"meta","x":' + b"[" * 300 + b"]" * 300 + b"}"
+    assert not is_plain(body, orjson.loads(body))
 
 
 PIECES = st.recursive(

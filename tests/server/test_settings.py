@@ -105,6 +105,11 @@ def test_the_environment_separates_by_comma_or_blank(monkeypatch: pytest.MonkeyP
     assert load({}).settings.denied_types == ("a", "b", "c")
 
 
+def test_times_by_type() -> None:
+    settings = load({"ttl_s": ["meta=5", "allMids=0.5", "meta=6"]}).settings
+    assert settings.ttls() == {"meta": 6.0, "allMids": 0.5}
+
+
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("no", False), ("off", False)])
 def test_the_environment_spells_truth_in_several_ways(
     monkeypatch: pytest.MonkeyPatch, text: str, value: bool
@@ -187,6 +192,9 @@ def test_a_settings_file_that_is_not_there_is_refused(at: Path) -> None:
         ("read_only", "perhaps", "read_only: input should be a valid boolean"),
         ("denied_types", ["a b"], "denied_types: "),
         ("denied_types", "a", "denied_types: input should be a valid tuple"),
+        ("ttl_s", ["meta"], "ttl_s: 'meta' is no TYPE=SECONDS"),
+        ("ttl_s", ["meta=-1"], "ttl_s: 'meta=-1' is no TYPE=SECONDS"),
+        ("ttl_s", ["meta=inf"], "ttl_s: 'meta=inf' is no TYPE=SECONDS"),
         ("log_level", "loud", "log_level: input should be 'debug'"),
         ("track", ["0x12"], "track: '0x12' is no address"),
         ("track", [A + "0"], "is no address"),
@@ -386,6 +394,7 @@ WORDS = st.lists(st.text(st.characters(categories=["L", "N", "P", "S"]), min_siz
             "feed_max_frame_bytes": st.integers(1, 2**70),
             "read_only": st.booleans(),
             "denied_types": WORDS,
+            "ttl_s": st.lists(st.sampled_from(["meta=1", "allMids=0.25"]), max_size=3),
             "kill_switch_file": st.text(st.characters(codec="utf-8"), min_size=1),
             "track": st.lists(st.sampled_from([A, B]), max_size=3),
         },

@@ -125,3 +125,18 @@ async def test_a_coin_that_was_listed_ends_the_lists_and_what_was_said_of_it() -
         assert replica.knows(Subscription({"type": "trades", "coin": "NEW"}))
         assert await sources(world, {"type": "meta"}) == ["upstream"]
         assert (await world.info(candles)).source == "upstream"
+
+
+async def test_a_push_with_another_number_of_contexts_ends_the_lists() -> None:
+    async with running(keeps=True) as world:
+        replica = world.program.replica
+        subscription = Subscription({"type": "spotAssetCtxs"})
+        await world.until(lambda: replica.reading.latest(subscription) is not None)
+        lists = [{"type": "meta"}, {"type": "spotMeta"}]
+        assert await sources(world, *lists, *lists) == ["upstream", "upstream", "memory", "memory"]
+        latest = replica.reading.latest(subscription)
+        assert latest is not None
+        rows = json.loads(latest[0])
+        world.upstream.say(json.dumps({"channel": "spotAssetCtxs", "data": [*rows, rows[-1]]}))
+        await asyncio.sleep(0.1)
+        assert await sources(world, *lists) == ["upstream", "upstream"]

@@ -88,11 +88,14 @@ def test_when_too_much_has_expired_to_be_told_apart_all_has() -> None:
     held.check()
 
 
-def test_no_question_is_under_way_for_ever() -> None:
+def test_an_answer_that_took_longer_than_tags_are_known_is_not_fresh() -> None:
     held = store()
     held.expire(["a"], 10.0)
     held.expire(["b"], 25.0)
     assert list(held._expired) == ["b"]
+    held.remember("k", answer(9.9, b"{}", "nobody's", ttl_s=60.0))
+    document = held.get("k")
+    assert document and document.fresh_until == -math.inf
 
 
 KEYS, TAGS = st.sampled_from("abcd"), st.sets(st.sampled_from("xyz"))
@@ -108,7 +111,7 @@ class Remembering(RuleBasedStateMachine):
         self.events: list[tuple[float, str]] = []
         self.newest: dict[str, float] = {}
 
-    @rule(key=KEYS, tags=TAGS, took_s=st.floats(0.0, 14.0), size=st.integers(0, 2 * OVERHEAD))
+    @rule(key=KEYS, tags=TAGS, took_s=st.floats(0.0, 40.0), size=st.integers(0, 2 * OVERHEAD))
     def answered(self, key: str, tags: set[str], took_s: float, size: int) -> None:
         self.held.remember(key, answer(self.now - took_s, b"x" * size, *sorted(tags), ttl_s=20.0))
 
