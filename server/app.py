@@ -237,7 +237,12 @@ def endpoint_settings(settings: Settings) -> EndpointSettings:
             resume_messages=s.ws_resume_messages,
             resume_bytes=s.ws_resume_bytes,
         ),
-        client=ClientLimits(messages_per_minute=s.ws_messages_per_minute, posts=s.ws_posts),
+        client=ClientLimits(
+            messages_per_minute=s.ws_messages_per_minute,
+            posts=s.ws_posts,
+            new_subscriptions=s.ws_subscriptions,
+            new_per_minute=s.ws_new_subscriptions_per_minute,
+        ),
         outbox=OutboxLimits(messages=s.ws_outbox_messages, size=s.ws_outbox_bytes, behind_s=s.ws_behind_s),
         connections=s.ws_connections,
         connections_per_address=s.ws_connections_per_address,

@@ -207,6 +207,8 @@ class Settings(BaseSettings):
     """Most of them from one address, the next is refused with 429; 0 = no limit."""
     ws_subscriptions: CountOrZero = 1000
     """Subscriptions one client may hold; 0 = no limit."""
+    ws_new_subscriptions_per_minute: CountOrZero = 100
+    """Of those that no client has yet, beyond the first `ws_subscriptions` of each client; 0 = none."""
     ws_messages_per_minute: CountOrZero = 2000
     """Messages one client may send; at twice as many it is closed; 0 = no limit."""
     ws_posts: CountOrZero = 100

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from replica import Subscription
+from server.ws.allowance import Allowance
 from server.ws.frames import text_frame
 from server.ws.hub import Hub
 from server.ws.messages import (
@@ -15,6 +16,7 @@ from server.ws.messages import (
     error,
     read,
     too_many_messages,
+    too_many_new,
     too_many_posts,
 )
 from server.ws.subscribing import read as read_subscription
@@ -26,10 +28,12 @@ _MINUTE_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLimits:
-    """0 for no limit."""
+    """0 for no limit. `new_subscriptions` of those that nobody has yet, at once, then `new_per_minute`."""
 
     messages_per_minute: int = 2000
     posts: int = 100
+    new_subscriptions: int = 1000
+    new_per_minute: int = 100
 
 
 class Rate(Enum):
@@ -43,12 +47,13 @@ class Rate(Enum):
 class Client:
     """`posts` counts those in flight; whoever answers them keeps it."""
 
-    __slots__ = ("_began", "_count", "_hub", "_limits", "_sink", "holds", "posts")
+    __slots__ = ("_allowance", "_began", "_count", "_hub", "_limits", "_sink", "holds", "posts")
 
     def __init__(self, hub: Hub, sink: Sink, limits: ClientLimits) -> None:
         self._hub = hub
         self._sink = sink
         self._limits = limits
+        self._allowance = Allowance(limits.new_subscriptions, limits.new_per_minute)
         self.holds: dict[Subscription, Member] = {}
         self.posts = 0
         self._began = float("-inf")
@@ -86,6 +91,9 @@ class Client:
             if isinstance(wanted, Bad):
                 text = wanted.text
             elif isinstance(message, Subscribe):
+                if self._hub.is_new(wanted.subscription) and not self._allowance.take(now):
+                    self.say(error(too_many_new(self._limits.new_per_minute)))
+                    return None
                 text = self._hub.subscribe(self._sink, self.holds, wanted, now)
             else:
                 text = self._hub.unsubscribe(self._sink, self.holds, wanted, now)

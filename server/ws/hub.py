@@ -126,6 +126,10 @@ class Hub:
             self._join(member)
         return None
 
+    def is_new(self, subscription: Subscription) -> bool:
+        """Whether the source would have to be asked for it."""
+        return subscription not in self._topics
+
     def unsubscribe(
         self, sink: Sink, holds: dict[Subscription, Member], wanted: Wanted, now: float
     ) -> str | None:

@@ -117,6 +117,11 @@ def too_many_messages(limit: int) -> str:
     return f"Cannot send more than {limit} messages per minute."
 
 
+def too_many_new(per_minute: int) -> str:
+    """Ours: the exchange counts what is held alone."""
+    return f"Cannot subscribe to more than {per_minute} new channels per minute."
+
+
 def too_many_posts(id_: bytes) -> str:
     return f"too many pending post requests id={id_.decode()}"
 

@@ -57,6 +57,16 @@ def subscribes(world: World) -> list[dict[str, Any]]:
     return [m["subscription"] for m in world.upstream.messages if m["method"] == "subscribe"]
 
 
+def order(world: World, price: str, tif: str) -> bytes:
+    """The trader buys a little BTC, or bids for it."""
+    row = {"a": 0, "b": True, "p": price, "s": "0.001", "r": False, "t": {"limit": {"tif": tif}}}
+    action = {"type": "order", "orders": [row], "grouping": "na"}
+    nonce = world.upstream.now_ms()
+    signature = sign_l1_action(TRADER, action, None, nonce, None, False)
+    body = {"action": action, "nonce": nonce, "signature": signature, "vaultAddress": None}
+    return json.dumps(body).encode()
+
+
 async def test_many_share_one_subscription_and_join_at_once() -> None:
     async with serving() as (world, site), client(site) as first:
         await first.subscribe("l2Book", coin="BTC", nSigFigs=None)
@@ -185,3 +195,32 @@ async def test_frames_without_a_channel_reach_who_asked_for_them() -> None:
         assert await it.recv() == "[]"
         world.upstream.say('[{"height":7}]')
         assert await it.recv() == '[{"height":7}]'
+
+
+async def test_of_an_upstream_that_goes_silent_nothing_old_is_shown_and_no_row_is_lost() -> None:
+    # The connection stands and its pongs come: only the books, whose cadence is known, tell.
+    async with serving() as (world, site), client(site) as it:
+        await it.subscribe("l2Book", coin="BTC")
+        await it.subscribe("userFills", user=USER)
+        await it.subscribe("orderUpdates", user=USER)
+        await asyncio.sleep(20)
+        world.upstream.faults.go_silent()
+        assert (await world.write(order(world, "120000", "Ioc"))).status == 200
+        await asyncio.sleep(60)
+        async with client(site) as late:
+            await late.subscribe("l2Book", coin="BTC")
+            await late.first("subscriptionResponse")
+            await asyncio.sleep(5)
+            assert not late.of("l2Book")
+        tids = [fill["tid"] for data in it.of("userFills") for fill in data["fills"]]
+        assert len(tids) == 1, "asked for over HTTP"
+        assert [row["status"] for rows in it.of("orderUpdates") for row in rows] == ["filled"]
+        world.upstream.faults.speak_again()
+        seen = len(it.frames)
+        await it.first("l2Book", after=seen)
+        assert (await world.write(order(world, "120000", "Ioc"))).status == 200
+        await asyncio.sleep(30)
+        fills = json.loads(world.upstream.says("userFills", user=USER))[::-1]
+        told = [fill for data in it.of("userFills") for fill in data["fills"]]
+        assert told == fills and len(fills) == 2
+        assert len(it.of("subscriptionResponse")) == 3

@@ -69,6 +69,30 @@ def test_without_a_limit_nothing_is_a_flood() -> None:
     assert {it.count(0.0) for _ in range(10_000)} == {Rate.OK}
 
 
+def test_one_thing_after_the_other_is_asked_for_only_so_often() -> None:
+    stage = Stage()
+    stage.mirror.at_once = True
+    it, ear = client(stage, new_subscriptions=2, new_per_minute=6)
+    other, _ = client(stage)
+    other.receive(said("subscribe", subscription={"type": "allMids"}), stage.now)
+
+    def churn(type_: str) -> str:
+        ear.texts.clear()
+        for method in ("subscribe", "unsubscribe"):
+            it.receive(said(method, subscription={"type": type_}), stage.now)
+        return str(ear.heard[0]["channel"])
+
+    assert [churn(f"type{number}") for number in range(2)] == ["subscriptionResponse"] * 2
+    assert stage.mirror.held_in_all == 3
+    assert churn("type2") == "error"
+    assert stage.mirror.held_in_all == 3
+    assert churn("allMids") == "subscriptionResponse", "others have it: that costs nothing"
+    stage.later(10.0)
+    assert churn("type3") == "subscriptionResponse"
+    it.receive(said("subscribe", subscription={"type": "type4"}), stage.now)
+    assert ear.heard[-1]["data"] == "Cannot subscribe to more than 6 new channels per minute."
+
+
 def test_who_leaves_holds_nothing() -> None:
     stage = Stage()
     it, _ = client(stage)
