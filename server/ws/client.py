@@ -91,7 +91,7 @@ class Client:
             if isinstance(wanted, Bad):
                 text = wanted.text
             elif isinstance(message, Subscribe):
-                if self._hub.is_new(wanted.subscription) and not self._allowance.take(now):
+                if self._hub.is_new(self.holds, wanted.subscription) and not self._allowance.take(now):
                     self.say(error(too_many_new(self._limits.new_per_minute)))
                     return None
                 text = self._hub.subscribe(self._sink, self.holds, wanted, now)

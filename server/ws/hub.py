@@ -4,7 +4,7 @@ From a frame of the mirror to the last client's socket is one synchronous stretc
 the acknowledgement comes first, then the snapshot, then every frame that the snapshot does not have.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,9 +126,10 @@ class Hub:
             self._join(member)
         return None
 
-    def is_new(self, subscription: Subscription) -> bool:
-        """Whether the source would have to be asked for it."""
-        return subscription not in self._topics
+    def is_new(self, holds: Mapping[Subscription, Member], subscription: Subscription) -> bool:
+        """Whether the source would be asked for it; not for who holds as many as it may."""
+        most = self._limits.subscriptions
+        return subscription not in self._topics and not 0 < most <= len(holds)
 
     def unsubscribe(
         self, sink: Sink, holds: dict[Subscription, Member], wanted: Wanted, now: float
