@@ -433,6 +433,9 @@ def _rows() -> Iterator[Row]:
     yield _row("fileSnapshot", kept=NEVER, served=Served.DENIED, note="writes files on a node")
 
 
+BEGIN_WITH_LISTS = frozenset({"metaAndAssetCtxs", "spotMetaAndAssetCtxs"})
+"""Answers whose first part is a list: what is made of that must not outlive a listing."""
+
 TABLE: Mapping[str, Row] = MappingProxyType({row.type: row for row in _rows()})
 
 
@@ -472,7 +475,7 @@ class Question(NamedTuple):
         """What makes an answer to it old before its time (`replica.Document`)."""
         if self.row is None:
             return
-        if self.row.kept is LISTING:
+        if self.row.kept is LISTING or self.type in BEGIN_WITH_LISTS:
             yield LISTINGS
         elif self.row.kept is SETTLING:
             yield OUTCOMES

@@ -99,6 +99,7 @@ def test_a_question_and_what_makes_its_answer_old() -> None:
     assert set(asked.tags()) == {tag(Writes.ACCOUNT, USER), tag(Writes.MONEY, USER)}
     assert list(asks("spotMeta", b'{"type":"spotMeta"}').tags()) == ["listings"]
     assert list(asks("outcomeMeta", b'{"type":"outcomeMeta"}').tags()) == ["outcomes"]
+    assert list(asks("metaAndAssetCtxs", b'{"type":"metaAndAssetCtxs"}').tags()) == ["listings"]
     assert list(asks("allMids", b'{"type":"allMids"}').tags()) == []
 
 
