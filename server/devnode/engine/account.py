@@ -118,6 +118,8 @@ class Account:
     cancel_at: int | None = None
     cancels_on: tuple[int, int] = (0, 0)  # day, scheduled cancels triggered that day
     volume: int = 0  # micro-USD
+    daily: dict[int, int] = field(default_factory=dict)  # by UTC day, as it counts for fees
+    tier: int = 0  # of the fee schedule
     reserved: int = 0  # actions paid for, beyond those that volume allows
     whole_until: int = 0  # after a partial liquidation, others are of whole positions until then
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.devnode.engine.fees import assess
 from server.devnode.engine.funding import HOUR_MS, fund
 from server.devnode.engine.lifecycle import cancel_all
 from server.devnode.engine.liquidation import liquidate_all
@@ -14,6 +15,7 @@ from server.devnode.engine.twaps import slice_all
 
 def block(ground: Ground, makers: Makers, look: Look) -> None:
     """Everything that is due at `state.now`, in a fixed order."""
+    assess(ground.state)
     _scheduled_cancels(ground)
     walk(ground, makers)
     fund(ground)

@@ -108,7 +108,7 @@ class Fits:
         account, pool, inst = self._account, self._pool, self._inst
         holding = holding_of(account, pool, inst)
         signed = lots if terms.is_buy else -lots
-        fee, _ = perp_fee(inst, lots * px, crossed, terms.builder[1] if terms.builder else 0)
+        fee, _ = perp_fee(account, lots * px, crossed, terms.builder[1] if terms.builder else 0)
         after = traded(holding, pool.cash, signed, px, fee)
         if account.exempt or is_reducing(holding.lots, signed):
             return after

@@ -170,7 +170,7 @@ def create_sub_account(ground: Ground, account: Account, action: Action) -> Resp
     state = ground.state
     text = f"sub/{state.seed}/{account.address}/{len(account.subs)}"
     address = "0x" + hashlib.sha256(text.encode()).hexdigest()[:40]
-    state.accounts[address] = Account(address, master=account.address, name=action["name"])
+    state.accounts[address] = Account(address, master=account.address, name=action["name"], tier=account.tier)
     account.subs.append(address)
     ground.history.add(AccountBorn(state.now, address, account.address))
     return {"type": "createSubAccount", "data": address}

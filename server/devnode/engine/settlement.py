@@ -6,23 +6,18 @@ from typing import NamedTuple
 
 from server.devnode.engine.account import Account, Holding, Order, Pool
 from server.devnode.engine.events import Collateral, Fill, Terms, Trade
+from server.devnode.engine.fees import RATE_UNIT, TIERS, count
 from server.devnode.engine.listing import USDC, Instrument
 from server.devnode.engine.margin import leverage_of, rehold
 from server.devnode.engine.perp_trade import Traded, direction, traded
 from server.devnode.engine.state import FEES, INSURANCE, PLAIN, Ground, Why
 from server.devnode.engine.units import CENT, truncated
 
-# Base rates of tier 0, in 1/100000 of the notional. Source: official docs, fees. Builder dexes charge
-# more and have a growth mode; here all perps cost the same.
-PERP_FEES = (15, 45)  # maker, taker
-SPOT_FEES = (40, 70)
-RATE_UNIT = 100_000
 
-
-def perp_fee(inst: Instrument, ntl: int, crossed: bool, builder: int) -> tuple[int, int]:
+def perp_fee(account: Account, ntl: int, crossed: bool, builder: int) -> tuple[int, int]:
     """The whole fee in micro-USD, and the builder's part of it."""
     extra = truncated(ntl, builder, RATE_UNIT)
-    return truncated(ntl, PERP_FEES[crossed], RATE_UNIT) + extra, extra
+    return truncated(ntl, TIERS[account.tier].perp[crossed], RATE_UNIT) + extra, extra
 
 
 def holding_of(account: Account, pool: Pool, inst: Instrument) -> Holding:
@@ -87,6 +82,7 @@ def settle_side(
         booked = _perp_side(ground, account, inst, terms, signed, px, crossed, why, preview)
     account.volume += booked.volume
     state = ground.state
+    count(account, state.now, booked.volume, is_spot=inst.is_spot)
     ground.history.add(
         Fill(
             state.now,
@@ -131,7 +127,7 @@ def _perp_side(
     taken_over = why.liquidation is not None and why.liquidation.method == "backstop"
     fee = extra = 0
     if not taken_over:
-        fee, extra = perp_fee(inst, ntl, crossed, terms.builder[1] if terms.builder else 0)
+        fee, extra = perp_fee(account, ntl, crossed, terms.builder[1] if terms.builder else 0)
     after = preview or traded(holding, pool.cash, signed, px, fee)
     start, was_cross = holding.lots, holding.raw is None
     book_perp(ground, account, pool, inst, holding, after)
@@ -154,15 +150,16 @@ def _spot_side(
     base, quote = account.balance(inst.base), account.balance(USDC)
     wei, cost = abs(signed) * inst.lot_wei, abs(signed) * px  # a lot times a tick is a wei of USDC
     start, house = base.total, ground.state.accounts[FEES]
+    rate = TIERS[account.tier].spot[crossed]
     if signed > 0:
-        fee = truncated(wei, SPOT_FEES[crossed], RATE_UNIT)
+        fee = truncated(wei, rate, RATE_UNIT)
         base.total += wei - fee
         base.entry += cost // CENT
         quote.total -= cost
         house.balance(inst.base).total += fee
         return Booked(start, "Buy", 0, fee, inst.base, 0, cost // CENT)
     extra = truncated(cost, terms.builder[1], RATE_UNIT) if terms.builder else 0
-    fee = truncated(cost, SPOT_FEES[crossed], RATE_UNIT) + extra
+    fee = truncated(cost, rate, RATE_UNIT) + extra
     left = base.entry * (start - wei) // start if start > wei else 0
     pnl = cost - (base.entry - left) * CENT
     base.total -= wei

@@ -81,6 +81,7 @@ class State:
     ladders: dict[int, tuple[int, ...]] = field(default_factory=dict)  # the orders they are made of
     oracle_ms: int = 0  # last step of the walk
     hour: int = 0  # last hour that was funded
+    assessed: int = 0  # the day of which fee tiers are
     travel: float = 0.0  # how far marks have moved: the sum of the greatest move of each block, as a share
     travelled: dict[int, int] = field(default_factory=dict)  # the marks at which that was summed up
     minted: dict[int, int] = field(default_factory=dict)  # per token: wei put in less wei taken out

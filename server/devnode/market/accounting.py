@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from server.devnode.clearinghouse import fmt
-from server.devnode.engine.settlement import PERP_FEES, RATE_UNIT, SPOT_FEES
+from server.devnode.engine.fees import RATE_UNIT, TIERS, Tier
 from server.devnode.engine.units import CENT, number, usd
 from server.devnode.market.contexts import perp_contexts, spot_contexts
 from server.devnode.market.course import into_perps
@@ -40,10 +40,8 @@ def user_fees(truth: Truth, user: str, now_ms: int) -> dict[str, Any]:
         ntl = fill.lots * fill.px // (CENT if inst.is_spot else 1)
         (taken if fill.crossed else added)[fill.time // DAY_MS] += ntl
     today = now_ms // DAY_MS
-    cross, add, spot_cross, spot_add = (
-        number(rate, len(str(RATE_UNIT)) - 1)
-        for rate in (PERP_FEES[True], PERP_FEES[False], SPOT_FEES[True], SPOT_FEES[False])
-    )
+    account = truth.engine.ground.state.accounts.get(user)
+    mine = _rates(TIERS[account.tier if account else 0])
     return {
         "dailyUserVlm": [
             {
@@ -55,24 +53,34 @@ def user_fees(truth: Truth, user: str, now_ms: int) -> dict[str, Any]:
             for day in range(today - FEE_DAYS + 1, today + 1)
         ],
         "feeSchedule": {
-            "cross": cross,
-            "add": add,
-            "spotCross": spot_cross,
-            "spotAdd": spot_add,
-            "tiers": {"vip": [], "mm": []},  # the base tier is everyone's
+            **_rates(TIERS[0]),
+            "tiers": {
+                "vip": [{"ntlCutoff": usd(tier.volume), **_rates(tier)} for tier in TIERS[1:]],
+                "mm": [],
+            },
             "referralDiscount": "0.0",
             "stakingDiscountTiers": [{"bpsOfMaxSupply": "0.0", "discount": "0.0"}],
         },
-        "userCrossRate": cross,
-        "userAddRate": add,
-        "userSpotCrossRate": spot_cross,
-        "userSpotAddRate": spot_add,
+        "userCrossRate": mine["cross"],
+        "userAddRate": mine["add"],
+        "userSpotCrossRate": mine["spotCross"],
+        "userSpotAddRate": mine["spotAdd"],
         "activeReferralDiscount": "0.0",
         "trial": None,
         "feeTrialEscrow": "0.0",
         "nextTrialAvailableTimestamp": None,
         "stakingLink": None,
         "activeStakingDiscount": {"bpsOfMaxSupply": "0.0", "discount": "0.0"},
+    }
+
+
+def _rates(tier: Tier) -> dict[str, str]:
+    decimals = len(str(RATE_UNIT)) - 1
+    return {
+        "cross": number(tier.perp[True], decimals),
+        "add": number(tier.perp[False], decimals),
+        "spotCross": number(tier.spot[True], decimals),
+        "spotAdd": number(tier.spot[False], decimals),
     }
 
 

@@ -10,10 +10,11 @@ from server.devnode.clearinghouse import Core, Position
 from server.devnode.engine import Engine
 from server.devnode.engine.account import Account, Leverage, Order
 from server.devnode.engine.events import Funding, LedgerUpdate, Terms
+from server.devnode.engine.fees import RATE_UNIT, TIERS
 from server.devnode.engine.funding import UNIT
 from server.devnode.engine.listing import USDC
 from server.devnode.engine.settings_actions import move_margin, set_leverage
-from server.devnode.engine.settlement import PERP_FEES, RATE_UNIT, settle
+from server.devnode.engine.settlement import settle
 from server.devnode.engine.state import CLEARING, HOUSE, Ground
 from server.devnode.engine.transfers import deposit, deposit_spot, mint
 from server.devnode.engine.units import CENT, exact, floored, truncated, usd
@@ -41,7 +42,7 @@ def _book_in(engine: Engine, drawn: accounts.Account) -> None:
         # What must come in so that, after the trades, their fees and fundings, the drawn cash is left.
         need = core.cross_raw + sum(
             px * position.lots
-            + truncated(abs(position.lots) * px, PERP_FEES[True], RATE_UNIT)
+            + truncated(abs(position.lots) * px, TIERS[0].perp[True], RATE_UNIT)
             + _funding(engine, position)[0]
             for position, px in fills
         )

@@ -255,3 +255,25 @@ async def test_what_came_into_the_perps_is_added_up_to_the_last_unit(devnode: St
     await other.usd_send(bot.address, "0.1")
     said = [(await one.ask("webData2"))["cumLedger"] for one in (bot, other)]
     assert [round(float(one) * 1e6) for one in said] == [1_234_566_899_993, 200_007]
+
+
+async def test_fees_are_shown_as_they_are_charged(devnode: Start) -> None:
+    node = await devnode(paused=True, time_ms=1_700_000_000_000, faucet_usd=50_000_000)
+    maker, taker = Trader(node, 1), Trader(node, 2)
+    await maker.sell("97240", "60")
+    await taker.buy("97240", "60", tif="Ioc")
+    rates = ("userCrossRate", "userAddRate", "userSpotCrossRate", "userSpotAddRate")
+    said = await taker.ask("userFees")
+    assert [said[name] for name in rates] == ["0.00045", "0.00015", "0.0007", "0.0004"]
+    assert (said["dailyUserVlm"][-1]["userCross"], said["dailyUserVlm"][-1]["userAdd"]) == (
+        "5834400.0",
+        "0.0",
+    )
+    node.advance(86_400)
+    said = await taker.ask("userFees")
+    assert [said[name] for name in rates] == ["0.0004", "0.00012", "0.0006", "0.0003"]
+    assert said["feeSchedule"]["tiers"]["vip"][1] == {
+        "ntlCutoff": "25000000.0", "cross": "0.00035", "add": "0.00008", "spotCross": "0.0005",
+        "spotAdd": "0.0002",
+    }  # fmt: skip
+    assert said["feeSchedule"]["cross"] == "0.00045"
