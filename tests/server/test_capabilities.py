@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from replica import ROWS_PER_WEIGHT, info_cost
+from scripts.info_types import page
 from server.capabilities import TABLE, Question, Served, Writes, question, report, table, tag
 from server.params import Kind
 from tests.virtual import ALICE, running
@@ -67,6 +68,11 @@ def test_nothing_changes_faster_than_it_is_kept() -> None:
         if Kind.COIN in kinds and row.kept.name == "market":
             assert row.ttl_s <= 0.5, row.type
         assert (row.ttl_s == 0.0) == (row.kept.name == "never"), row.type
+
+
+def test_the_page_is_that_of_the_table() -> None:
+    path = Path(__file__).resolve().parents[2] / "docs" / "info-types.md"
+    assert path.read_text("utf-8") == page(), "python -m scripts.info_types > docs/info-types.md"
 
 
 def test_what_no_account_does_bears_no_account() -> None:
