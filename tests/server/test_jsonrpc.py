@@ -21,7 +21,7 @@ from server.reply import (
     too_many_requests,
 )
 from tests.callers import Reply as Received
-from tests.virtual import ALICE, BOB, CAROL, World, running
+from tests.virtual import ALICE, BOB, CAROL, World, running, serving
 
 V = {"jsonrpc": "2.0"}
 ONE = V | {"id": 1, "method": "hl_portfolioState", "params": {"user": ALICE}}
@@ -285,6 +285,17 @@ async def test_a_notification_asks_nobody_anything() -> None:
         assert (reply.status, reply.body) == (204, b"")
         assert "content-length" not in reply.headers
         assert world.upstream.requests == []
+
+
+async def test_a_notification_leaves_the_connection_good_for_the_next_call() -> None:
+    async with serving(ALICE) as (_, site):
+        caller = await site.call()
+        caller.send(V | {"method": "hl_portfolioState"}, "/")
+        head = (await caller.reader.readuntil(b"\r\n\r\n")).lower()
+        assert head.startswith(b"http/1.1 204 ")
+        assert b"content-length" not in head and b"transfer-encoding" not in head
+        reply = await caller.ask(ONE, "/")
+        assert (reply.status, reply.json["id"]) == (200, 1)
 
 
 async def test_calls_of_a_batch_are_made_side_by_side() -> None:
