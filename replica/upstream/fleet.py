@@ -291,7 +291,13 @@ class Fleet:
                 return
         elif isinstance(event, Refused):
             self._forget(event, now)
-        self._apply(event, now)
+        try:
+            self._apply(event, now)
+        except Exception:
+            # A fault of ours, and of one event: a new connection would bring it again, and the others with
+            # it would have to come back, too.
+            self._shared.counts.faults += 1
+            logger.exception("could not take %s", type(event).__name__)
 
     def _forget(self, refused: Refused, now: float) -> None:
         """What is refused is held no more, and asked for again only after a while."""

@@ -45,7 +45,7 @@ TICK_S = 1.0
 
 @dataclass(slots=True)
 class Counts:
-    """What came and went on all connections since the start."""
+    """What came and went on all connections since the start. `faults` are ours: who was told raised."""
 
     connections: int = 0
     frames: int = 0
@@ -58,6 +58,7 @@ class Counts:
     resubscribed: int = 0
     refused: int = 0
     sent: int = 0
+    faults: int = 0
     unknown_channels: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
 

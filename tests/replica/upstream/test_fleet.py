@@ -125,6 +125,7 @@ async def fleet(
         await rig.until(lambda: rig.fleet.connected)
         yield rig
         rig.check()
+        assert not rig.fleet.counts.faults, "who was told failed"
         assert not task.done()
     finally:
         task.cancel()
@@ -381,6 +382,28 @@ async def test_listeners_may_call_back_whatever_they_are_told() -> None:
         await asyncio.sleep(5)
         assert not rig.fleet.confirmed(MIDS)
         assert rig.course(COARSER) == "C"
+
+
+async def test_who_fails_at_one_event_is_told_the_next_over_the_same_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(event: FeedEvent) -> None:
+        raise RuntimeError("no")
+
+    async with fleet() as rig:
+        rig.on_event = fail
+        rig.hold(MIDS, BOOK, NO_COIN)
+        await asyncio.sleep(60)
+        await rig.confirmed(MIDS, BOOK)
+        rig.on_event = lambda event: None
+        assert rig.fleet.counts.faults > 10
+        assert "could not take Pushed" in caplog.text and "could not take Refused" in caplog.text
+        rig.fleet.counts.faults = 0
+        rig.told.clear()
+        connections = rig.fleet.counts.connections
+        await asyncio.sleep(30)
+        assert rig.course(MIDS) == rig.course(BOOK) == "P"
+        assert rig.fleet.counts.connections == connections
 
 
 async def test_an_empty_socket_is_closed_after_a_while_and_opened_again_when_needed() -> None:
