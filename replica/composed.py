@@ -13,7 +13,7 @@ import msgspec
 from replica.catalogue import COMPOSED
 from replica.errors import ReplicaError
 from replica.mirror import Listener, Mirror, Read
-from replica.streams.memory import Gap
+from replica.streams.memory import Gap, Tally
 from replica.streams.web_data2 import compose, parts_of
 from replica.subscription import Subscription
 
@@ -67,6 +67,10 @@ class Composed:
         self._meta_of = float("-inf")  # when it was asked for
         self._reading: asyncio.Task[None] | None = None
         mirror.listener = _Ear(self)
+
+    @property
+    def counts(self) -> Tally:
+        return self._mirror.counts
 
     # -- for the server --------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """GET /health (the process is up), /ready (its answers are worth having, or why not), /capabilities."""
 
+from dataclasses import asdict
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -57,6 +59,13 @@ def report(replica: Replica, endpoint: Endpoint) -> dict[str, object]:
             "refused": counts.refused,
             "resubscribed": counts.resubscribed,
             "passed_over": store.passed_over,
+            "faults": counts.faults,
+        },
+        "streams": asdict(replica.mirror.counts),
+        "documents": {
+            "held": len(replica.documents),
+            "bytes": replica.documents.size,
+            "refusals": len(replica.refusals),
         },
         "clients": endpoint.report(),
         "upstream": {"refusals_429": replica.weight.refusals},

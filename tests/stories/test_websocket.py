@@ -172,8 +172,11 @@ async def test_ready_counts_the_clients() -> None:
     async with serving() as (world, site), client(site) as it:
         await it.subscribe("allMids")
         await it.first("allMids")
-        counted = (await world.ready()).json["clients"]
+        said = (await world.ready()).json
+        counted = said["clients"]
         assert (counted["connected"], counted["subscriptions"], counted["shared"]) == (1, 1, 1)
+        assert said["streams"]["frames"] >= 1
+        assert said["streams"]["faults"] == said["feed"]["faults"] == 0
 
 
 async def test_a_stop_of_the_program_is_told_to_its_clients() -> None:
