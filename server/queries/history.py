@@ -72,6 +72,13 @@ def twap_time(raw: msgspec.Raw) -> int:
     return _time(raw).time * 1000
 
 
+Select = Callable[[list[msgspec.Raw]], list[msgspec.Raw]]
+
+
+def _all(raws: list[msgspec.Raw]) -> list[msgspec.Raw]:
+    return raws
+
+
 # -- the two ways --------------------------------------------------------------------------------------
 
 
@@ -82,30 +89,50 @@ def window(whole: Whole, start: int, end: int | None) -> list[Row] | None:
     return [row for row in whole.rows if start <= row.time and (end is None or row.time <= end)]
 
 
-def carried_on(whole: Whole, raws: Sequence[msgspec.Raw], asked_ms: int, when: When) -> list[Row] | None:
+def carried_on(
+    whole: Whole,
+    raws: list[msgspec.Raw],
+    asked_ms: int,
+    when: When,
+    *,
+    known: Select = _all,
+    start: int = 0,
+) -> list[Row] | None:
     """What happened since an answer of these rows, oldest first; None where the log can't tell.
 
-    `asked_ms`: the upstream's time when it was asked for. What happens at one time is told at once: a time at
-    which the answer has fewer rows than the log, or more, is not the end of either.
+    `asked_ms`: the upstream's time when it was asked for; `start`: what is older is not in it. `known`: those
+    of its rows that the log has, too. What happens at one time is told at once: a time at which the answer
+    has fewer of them than the log, or more, is not the end of either.
     """
     if whole.since_ms > asked_ms - JOIN_MS:
         return None
-    times = [when(raw) for raw in (*raws[:1], *raws[-1:])]
+    times = [when(raw) for raw in known(raws)]
     newest = max(times, default=0)
-    if newest >= whole.since_ms:
-        held = sum(row.time == newest for row in whole.rows)
-        if held != sum(when(raw) == newest for raw in raws):
-            return None
-    return [row for row in whole.rows if row.time > newest and row.time >= whole.since_ms]
+    if newest >= whole.since_ms and times.count(newest) != sum(row.time == newest for row in whole.rows):
+        return None
+    rows = [row for row in whole.rows if row.time > newest and row.time >= max(whole.since_ms, start)]
+    if rows and rows[0].time <= max((when(raw) for raw in raws), default=0):
+        return None  # an answer that has later rows should have this one
+    return rows
 
 
 def newest_first(
-    whole: Whole, earlier: bytes, asked_ms: int, when: When, *, most: int, cut: bool
+    whole: Whole,
+    earlier: bytes,
+    asked_ms: int,
+    when: When,
+    *,
+    most: int,
+    cut: bool,
+    known: Select = _all,
 ) -> bytes | None:
-    """A list of the newest rows as it is now. `cut`: it has `most` rows at the most; else it is not known how
-    many it may have, and a longer one is not made."""
+    """A list of the newest rows as it is now. `known`: those of its rows that the log has, too.
+
+    `cut`: it has `most` rows at the most; else it is not known how many it may have, and a longer one is not
+    made.
+    """
     raws = _raws(earlier)
-    new = carried_on(whole, raws, asked_ms, when)
+    new = carried_on(whole, raws, asked_ms, when, known=known)
     if new is None or (raws and when(raws[0]) < when(raws[-1])):
         return None
     if len(new) + len(raws) > most and not cut:
@@ -113,10 +140,19 @@ def newest_first(
     return _body([row.raw for row in reversed(new)] + [bytes(raw) for raw in raws], most)
 
 
-def oldest_first(whole: Whole, earlier: bytes, asked_ms: int, when: When, *, most: int) -> bytes | None:
-    """A list that begins at a fixed time, as it is now; None where it would be `most` rows or more."""
+def oldest_first(
+    whole: Whole,
+    earlier: bytes,
+    asked_ms: int,
+    when: When,
+    *,
+    most: int,
+    known: Select = _all,
+    start: int = 0,
+) -> bytes | None:
+    """A list that begins at `start`, as it is now; None where it would be `most` rows or more."""
     raws = _raws(earlier)
-    new = carried_on(whole, raws, asked_ms, when)
+    new = carried_on(whole, raws, asked_ms, when, known=known, start=start)
     if new is None or len(new) + len(raws) >= most or (raws and when(raws[0]) > when(raws[-1])):
         return None
     return _body([bytes(raw) for raw in raws] + [row.raw for row in new], most)
@@ -169,9 +205,14 @@ def _slices_only(raws: list[msgspec.Raw]) -> list[msgspec.Raw]:
     return [raw for raw in raws if _fill(raw).twap is not None]
 
 
-def _without_slices_since(slices: Whole, earlier: Document) -> bool:
+def _no_slices(raws: list[msgspec.Raw]) -> list[msgspec.Raw]:
+    return [raw for raw in raws if _fill(raw).twap is None]
+
+
+def _without_slices_since(slices: Whole, earlier: Document, start: int) -> bool:
     """Whether it is known that no slice of a TWAP was filled since."""
-    return carried_on(slices, _slices_only(_raws(earlier.body)), earlier.as_of, time_of) == []
+    raws = _slices_only(_raws(earlier.body))
+    return carried_on(slices, raws, earlier.as_of, time_of, start=start) == []
 
 
 def _fills(
@@ -184,9 +225,10 @@ def _fills(
     if read is None or params.get("aggregateByTime"):
         return None
     slices, age = read
+    start = _number(params, "startTime") or 0
 
     def without_slices(whole: Whole, then: Document) -> bytes | None:
-        return made(whole, then) if _without_slices_since(slices, then) else None
+        return made(whole, then) if _without_slices_since(slices, then, start) else None
 
     found = _carrying_on("userFills", without_slices, memory, params, earlier, slices)
     return None if found is None else Found(found.body, found.age.joined(age))
@@ -194,7 +236,9 @@ def _fills(
 
 def _user_fills(memory: Memory, params: Params, earlier: Document | None) -> Found | None:
     return _fills(
-        lambda whole, then: newest_first(whole, then.body, then.as_of, time_of, most=FILLS, cut=True),
+        lambda whole, then: newest_first(
+            whole, then.body, then.as_of, time_of, most=FILLS, cut=True, known=_no_slices
+        ),
         memory,
         params,
         earlier,
@@ -216,7 +260,9 @@ def _user_fills_by_time(memory: Memory, params: Params, earlier: Document | None
     if end is not None or is_reversed:
         return None
     return _fills(
-        lambda whole, then: oldest_first(whole, then.body, then.as_of, time_of, most=FILLS),
+        lambda whole, then: oldest_first(
+            whole, then.body, then.as_of, time_of, most=FILLS, known=_no_slices, start=start
+        ),
         memory,
         params,
         earlier,
@@ -281,7 +327,7 @@ def _ledger_updates(memory: Memory, params: Params, earlier: Document | None) ->
         return None
 
     def made(whole: Whole, then: Document) -> bytes | None:
-        return oldest_first(whole, then.body, then.as_of, time_of, most=ROWS)
+        return oldest_first(whole, then.body, then.as_of, time_of, most=ROWS, start=start or 0)
 
     return _carrying_on(type_, made, memory, params, earlier)
 
@@ -291,6 +337,9 @@ def _recent_trades(memory: Memory, params: Params, earlier: Document | None) -> 
         most = len(_raws(then.body))
         if most < TRADES:
             return None
+        held = [row.raw for row in whole.rows if row.time >= whole.since_ms]
+        if len(held) >= most:
+            return _body(held[::-1], most)
         return newest_first(whole, then.body, then.as_of, time_of, most=most, cut=True)
 
     return _carrying_on("trades", made, memory, params, earlier)
