@@ -293,12 +293,13 @@ class Replica:
     ) -> Document:
         """Ask the upstream with `body` and remember the answer under `key` for `ttl_s` seconds.
 
-        Returns the upstream's answer whatever it is, fresh until it expires if it is remembered. Besides good
-        ones (in `documents`), refusals that would be the same again are remembered, for `error_ttl_s`, in
-        `refusals`; no other is. Raises as `fetch_account`.
+        Returns the upstream's answer whatever it is, fresh until it expires if it is remembered. Besides JSON
+        (in `documents`), refusals that would be the same again are remembered, for `error_ttl_s`, in
+        `refusals`; nothing else is. Raises as `fetch_account`.
         """
         answer, started = await self._read(type_, body, JSON, wait_s, deadline_s)
-        good = answer.status == 200
+        # A page that says 200 and is no answer, as proxies have them, must not be what everybody gets.
+        good = answer.status == 200 and answer.content_type.lower().startswith(JSON)
         if not good:
             ttl_s = self.settings.error_ttl_s if _would_refuse_again(answer) else 0.0
             # What it does not know it may know once it is listed.

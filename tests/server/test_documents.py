@@ -269,6 +269,13 @@ async def test_a_refusal_is_over_when_it_is_answered() -> None:
         assert (await world.info(ORDERS)).source == "upstream"
 
 
+async def test_a_page_that_is_no_answer_is_not_remembered() -> None:
+    async with running() as world:
+        world.upstream.faults.answer(200, b"<html>", type="meta", content_type="text/html", times=1)
+        assert (await world.info(LIST)).body == b"<html>"
+        assert (await world.info(LIST)).json["universe"]
+
+
 # -- bounds --------------------------------------------------------------------------------------------
 
 
