@@ -64,9 +64,8 @@ def test_spot_contexts_are_joined_by_coin_in_the_order_of_the_answer() -> None:
     assert answer is not None
     assert answer.startswith(b"[" + meta)
     assert json.loads(answer)[1] == [now[1], now[2], now[0]]
-    for others in (now[:2], [*now, {"coin": "@3"}], [*now[:2], {"coin": "@3"}], [*now, now[0]]):
-        answered = spots(text(others), earlier)
-        assert answered is None or others == [*now, now[0]]
+    for others in (now[:2], [*now, {"coin": "@3"}], [*now[:2], {"coin": "@3"}]):
+        assert spots(text(others), earlier) is None
 
 
 def candle(t: int, n: int) -> dict[str, Any]:
