@@ -12,7 +12,8 @@ import msgspec
 
 from replica.catalogue import COMPOSED
 from replica.errors import ReplicaError
-from replica.mirror import Listener, Mirror, Read
+from replica.healer import Read
+from replica.mirror import Listener, Mirror
 from replica.streams.memory import Gap, Tally
 from replica.streams.web_data2 import compose, parts_of
 from replica.subscription import Subscription

@@ -6,30 +6,26 @@ its questions go to `/info`, and what they bring is told in one such stretch aga
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from replica.clock import Clock
-from replica.errors import BudgetExhausted, ReplicaError
 from replica.events import Confirmed, Lost, Pushed, StreamEvent
-from replica.streams.backfill import Backfill, Question
+from replica.healer import Healer, Read
+from replica.streams.backfill import Backfill
 from replica.streams.candle import CandleMemory
 from replica.streams.log import LogMemory
 from replica.streams.make import memory_of
 from replica.streams.memory import Gap, Latest, Memory, Now, Out, Tally, Whole
 from replica.streams.state import StateMemory
 from replica.subscription import Subscription
-from replica.upstream.rest import Answer
 
 logger = logging.getLogger(__name__)
 
 USERS_LIMIT = "Cannot track more than"
 LIMITS = (USERS_LIMIT, "Cannot subscribe to more than")
 """How the upstream's refusals begin that a subscription less may turn (spec/websocket.md 1.2)."""
-
-Read = Callable[[str, bytes], Awaitable[Answer]]
-"""(type, body) -> the answer of `/info`, within the weight budget and a deadline. Raises `ReplicaError`."""
 
 
 class Upstream(Protocol):
@@ -143,12 +139,18 @@ class Mirror:
         self.listener: Listener | None = None
         self.counts = Tally()
         self._upstream = upstream
-        self._read = read
         self._clock = clock
         self._settings = settings
         self._upstream_ms = upstream_ms
         self._streams: dict[Subscription, _Stream] = {}
-        self._healers = asyncio.Semaphore(settings.healings)
+        self._healer = Healer(
+            read,
+            after_s=settings.heal_after_s,
+            within_s=settings.heal_within_s,
+            attempts=settings.heal_attempts,
+            retry_s=settings.heal_retry_s,
+            at_a_time=settings.healings,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- for the server --------------------------------------------------------------------------------
@@ -363,19 +365,7 @@ class Mirror:
         self._attend(subscription, stream)
 
     async def _heal(self, subscription: Subscription, stream: _Stream, backfill: Backfill) -> None:
-        within_s = self._settings.heal_within_s
-        try:
-            async with asyncio.timeout(within_s):
-                await asyncio.sleep(self._settings.heal_after_s)
-                async with self._healers:
-                    while (question := backfill.question()) is not None:
-                        await self._ask(question, backfill)
-        except TimeoutError:
-            backfill.fail(f"it could not be had within {within_s:g} s")
-        except Exception:
-            # A fault of ours must not keep live rows waiting.
-            logger.exception("healing of %r failed", subscription)
-            backfill.fail("it could not be had")
+        await self._healer.heal(backfill)
         # No await from here on: what was found, what waited, and the next live frame come in this order.
         if stream.backfill is not backfill:
             return  # moot since
@@ -383,30 +373,6 @@ class Mirror:
         outs = stream.memory.healed(backfill, self._now(self._clock.monotonic()))
         self._publish(subscription, stream, outs)
         self._attend(subscription, stream)
-
-    async def _ask(self, question: Question, backfill: Backfill) -> None:
-        """One question, until it is answered or has failed too often."""
-        settings = self._settings
-        reason = ""
-        failures = 0
-        while failures < settings.heal_attempts:
-            wait_s = settings.heal_retry_s * 2**failures
-            try:
-                answer = await self._read(question.type, question.body)
-            except BudgetExhausted as error:
-                # No failure of the question: it is bounded by the time for all of them.
-                wait_s = error.retry_after_s
-            except ReplicaError as error:
-                reason = str(error)
-                failures += 1
-            else:
-                if backfill.answer(answer.status, answer.body):
-                    return
-                reason = f"{question.type} answered {answer.status}"
-                failures += 1
-            if failures < settings.heal_attempts:
-                await asyncio.sleep(wait_s)
-        backfill.fail(reason)
 
     def _give_up(self, subscription: Subscription) -> None:
         self._drop(subscription)

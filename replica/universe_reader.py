@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from replica.clock import Clock
 from replica.errors import ReplicaError
-from replica.mirror import Read
+from replica.healer import Read
 from replica.streams.backfill import ask
 from replica.subscription import Subscription
 from replica.universe import MAIN_DEX, Universe

@@ -68,6 +68,7 @@ NETWORK = (
 SHELLS = (
     "replica.replica",
     "replica.mirror",  # heals streams with answers of /info, which it waits for
+    "replica.healer",
     "replica.universe_reader",  # who asks meanwhile waits for the same answers
     "replica.composed",  # a timer keeps what it composes from being told too often
     "replica.upstream.feed",
