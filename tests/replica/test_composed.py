@@ -296,3 +296,37 @@ async def test_without_a_universe_it_is_asked_for_again_when_something_comes() -
         one.push(SPOT)
         await asyncio.sleep(3 * EVERY_S)
         assert [name for name, _ in one.ear.take()] == ["webData2"]
+
+
+# -- what the replica keeps for itself -----------------------------------------------------------------
+
+
+async def test_a_stream_is_given_up_by_the_last_who_wants_it() -> None:
+    async with site() as one:
+        composed, held = one.composed, one.upstream.held
+        assert composed.keep([SPOT, PARTS["webData3"]]) == 0
+        assert held == [SPOT, PARTS["webData3"]]
+        assert composed.hold(WHOLE) is None
+        assert composed.hold(SPOT) is None
+        one.confirm(SPOT)
+        assert composed.keep([SPOT]) == 0
+        assert PARTS["webData3"] in held, "a part of what a client holds"
+        composed.release(WHOLE)
+        assert held == [SPOT]
+        composed.release(SPOT)
+        assert held == [SPOT]
+        assert composed.keep([]) == 0
+        await asyncio.sleep(120)
+        assert held == []
+
+
+async def test_what_there_is_no_room_for_is_asked_for_again() -> None:
+    async with site() as one:
+        one.upstream.refuses = "spotState"
+        assert one.composed.keep([SPOT, PARTS["webData3"]]) == 1
+        one.apply(Refused(PARTS["webData3"], "no"))
+        one.upstream.held.remove(PARTS["webData3"])
+        assert one.ear.take() == []
+        one.upstream.refuses = None
+        assert one.composed.keep([SPOT, PARTS["webData3"]]) == 0
+        assert sorted(map(repr, one.upstream.held)) == sorted(map(repr, [SPOT, PARTS["webData3"]]))
