@@ -1,7 +1,8 @@
 """Bots of the official Python client, and what they trade on: the devnode, or our server before one."""
 
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from hyperliquid.exchange import Exchange
@@ -30,6 +31,12 @@ class Bot:
     def size(self, coin: str) -> str:
         rows = self.info.user_state(self.address)["assetPositions"]
         return next((row["position"]["szi"] for row in rows if row["position"]["coin"] == coin), "0.0")
+
+    def until(self, holds: Callable[[], bool], within_s: float = 10.0) -> None:
+        """Ask again until it holds: what a bot did not write itself may be told it a moment late."""
+        deadline = time.monotonic() + within_s
+        while not holds():
+            assert time.monotonic() < deadline, f"not within {within_s} s"
 
 
 def ok(answer: Any) -> None:

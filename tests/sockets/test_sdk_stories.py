@@ -78,7 +78,7 @@ def brackets(base_url: str, dev: DevnodeClient) -> None:
     dev.set_mark("ETH", high + 5)
     dev.step()
     assert bot.size("ETH") == "0.0"
-    assert info.frontend_open_orders(bot.address) == []
+    bot.until(lambda: info.frontend_open_orders(bot.address) == [])
     assert info.user_fills(bot.address)[0]["dir"] == "Close Long"
     dev.set_mark("ETH", mark)
     # The same about a position that is there already.
