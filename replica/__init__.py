@@ -12,7 +12,7 @@ from replica.errors import (
     WriteNotSent,
     WriteOutcomeUnknown,
 )
-from replica.keeping import ACCOUNT_STREAMS, MARKET_STREAMS, KeepSettings, can_be_kept
+from replica.keeping import KeepSettings
 from replica.mirror import MirrorSettings
 from replica.reading import Age, LiveBounds, Reading
 from replica.recording.files import Rotation
@@ -32,10 +32,8 @@ from replica.upstream.usage import LedgerLimits
 from replica.upstream.weight import ROWS_PER_WEIGHT, info_cost
 
 __all__ = [
-    "ACCOUNT_STREAMS",
     "INTERVALS",
     "LISTINGS",
-    "MARKET_STREAMS",
     "OUTCOMES",
     "ROWS_PER_WEIGHT",
     "SUBSCRIPTION_TYPES",
@@ -77,7 +75,6 @@ __all__ = [
     "Whole",
     "WriteNotSent",
     "WriteOutcomeUnknown",
-    "can_be_kept",
     "info_cost",
     "kind_of",
 ]

@@ -64,9 +64,3 @@ def streams_to_keep(
             room -= len(more)
         wanted += map(Subscription, more)
     return wanted
-
-
-def can_be_kept(name: str, *, of_account: bool) -> bool:
-    """Whether this type is one of an account (or of the market) that needs no other field."""
-    row = TYPES.get(name)
-    return row is not None and set(row.required) == ({"user"} if of_account else set())

@@ -5,9 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replica.catalogue import TYPES
-from replica.keeping import ACCOUNT_STREAMS, MARKET_STREAMS, KeepSettings, can_be_kept, streams_to_keep
-from replica.subscription import Subscription
+from replica.keeping import ACCOUNT_STREAMS, MARKET_STREAMS, KeepSettings, streams_to_keep
 
 USERS = tuple(f"0x{number:040x}" for number in range(30))
 DEXES = ("", "xyz", "flx")
@@ -47,14 +45,3 @@ def test_never_too_many_and_of_an_account_all_or_none(users: int, dexes: int, mo
         assert wanted == unlimited
     elif of and len(of) < users:
         assert most - len(wanted) < len(ACCOUNT_STREAMS)
-
-
-def test_what_can_be_kept() -> None:
-    assert all(can_be_kept(name, of_account=True) for name in (*ACCOUNT_STREAMS, "webData3", "userFundings"))
-    assert all(can_be_kept(name, of_account=False) for name in (*MARKET_STREAMS, "fastAssetCtxs"))
-    kinds = {(can_be_kept(name, of_account=True), can_be_kept(name, of_account=False)) for name in TYPES}
-    assert kinds == {(True, False), (False, True), (False, False)}
-    for name in ("trades", "l2Book", "activeAssetData", "nonsense"):
-        assert not can_be_kept(name, of_account=True)
-        assert not can_be_kept(name, of_account=False)
-    assert all(isinstance(one, Subscription) for one in streams_to_keep(USERS[:1], DEXES, KeepSettings()))

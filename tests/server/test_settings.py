@@ -3,13 +3,16 @@
 import os
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import hypothesis
 import hypothesis.strategies as st
 import pytest
 from pydantic import ValidationError
 
-from server.settings import Settings, SettingsError, described, load, mask_url
+from replica.catalogue import TYPES
+from replica.keeping import ACCOUNT_STREAMS, MARKET_STREAMS
+from server.settings import AccountStream, MarketStream, Settings, SettingsError, described, load, mask_url
 
 A = "0x" + "a1" * 20
 B = "0x" + "b2" * 20
@@ -437,3 +440,12 @@ def test_the_file_may_be_unreadable(at: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Path, "open", refuse)
     assert refusal(config=file) == f"can't read settings file {file}: Permission denied"
+
+
+def test_the_streams_that_can_be_kept_are_those_that_need_no_other_field() -> None:
+    of_account = {name for name, row in TYPES.items() if row.required == ("user",)}
+    of_market = {name for name, row in TYPES.items() if not row.required}
+    assert set(get_args(AccountStream)) == of_account
+    assert set(get_args(MarketStream)) == of_market
+    defaults = Settings()
+    assert (defaults.keep_account_streams, defaults.keep_market_streams) == (ACCOUNT_STREAMS, MARKET_STREAMS)
