@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from random import Random
 from typing import NamedTuple
 
@@ -47,6 +48,7 @@ from server.freshness import Floors
 from server.health import routes
 from server.http import Front
 from server.info import Info, InfoSettings
+from server.openapi import describe
 from server.queries.batches import BatchLimits
 from server.recording import open_recorder, record, summary
 from server.settings import Settings, SettingsError, mask_url
@@ -111,10 +113,11 @@ class Program:
             epoch=f"{random.getrandbits(64):016x}",
         )
         self.replica.mirror.listener = self.endpoint.hub
+        described = describe(told.rows, self.info.denied, told.batch.limits, version=version("hl-replica"))
         self.front = Front(
             self.info,
             self.exchange,
-            Starlette(routes=routes(self.replica, self.endpoint, self.info)),
+            Starlette(routes=routes(self.replica, self.endpoint, self.info, described)),
             max_body_bytes=settings.max_body_bytes,
         )
 

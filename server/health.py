@@ -1,5 +1,7 @@
-"""GET /health (the process is up), /ready (its answers are worth having, or why not), /capabilities."""
+"""GET /health (the process is up), /ready (its answers are worth having, or why not), /capabilities,
+/openapi.json."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import orjson
@@ -12,8 +14,8 @@ from server.info import Info
 from server.ws.endpoint import Endpoint
 
 
-def routes(replica: Replica, endpoint: Endpoint, info: Info) -> list[Route]:
-    """The endpoints of one replica, its websocket clients and its `/info`."""
+def routes(replica: Replica, endpoint: Endpoint, info: Info, described: Mapping[str, object]) -> list[Route]:
+    """The endpoints of one replica, its websocket clients and its `/info`; `described` is /openapi.json."""
 
     async def health(request: Request) -> Response:
         return _json(200, {"status": "up"})
@@ -25,7 +27,15 @@ def routes(replica: Replica, endpoint: Endpoint, info: Info) -> list[Route]:
     async def capabilities(request: Request) -> Response:
         return _json(200, info.documents.report(info.denied))
 
-    return [Route("/health", health), Route("/ready", ready), Route("/capabilities", capabilities)]
+    async def openapi(request: Request) -> Response:
+        return _json(200, described)
+
+    return [
+        Route("/health", health),
+        Route("/ready", ready),
+        Route("/capabilities", capabilities),
+        Route("/openapi.json", openapi),
+    ]
 
 
 def report(replica: Replica, endpoint: Endpoint) -> dict[str, object]:
