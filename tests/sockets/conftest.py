@@ -7,11 +7,30 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
+import hyperliquid.exchange
+import pytest
+
 from replica import Clock
 from server.app import Program
 from server.devnode import Devnode
 from server.settings import Settings
 from tests.callers import Site
+
+
+@pytest.fixture(autouse=True)
+def rising_nonces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official client takes the millisecond for its nonce, and the exchange a second one for a repeat.
+
+    On loopback two writes can fall into one.
+    """
+    last = 0
+
+    def later() -> int:
+        nonlocal last
+        last = max(last + 1, int(time.time() * 1000))
+        return last
+
+    monkeypatch.setattr(hyperliquid.exchange, "get_timestamp_ms", later)
 
 
 class Stack:
