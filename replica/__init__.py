@@ -13,7 +13,7 @@ from replica.errors import (
     WriteOutcomeUnknown,
 )
 from replica.keeping import KeepSettings
-from replica.mirror import MirrorSettings
+from replica.mirror import MirrorSettings, makes_room
 from replica.reading import Age, LiveBounds, Reading
 from replica.recording.files import Rotation
 from replica.recording.recorder import Recorder, RecorderSettings
@@ -77,4 +77,5 @@ __all__ = [
     "WriteOutcomeUnknown",
     "info_cost",
     "kind_of",
+    "makes_room",
 ]

@@ -23,10 +23,6 @@ from replica.subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
-USERS_LIMIT = "Cannot track more than"
-LIMITS = (USERS_LIMIT, "Cannot subscribe to more than")
-"""How the upstream's refusals begin that a subscription less may turn (spec/websocket.md 1.2)."""
-
 
 class Upstream(Protocol):
     """What holds subscriptions at the upstream (`replica/upstream`)."""
@@ -178,7 +174,7 @@ class Mirror:
         # Before it is held: what holds it may have something to tell at once.
         self._streams[subscription] = stream = _Stream(memory)
         refusal = self._upstream.hold(subscription)
-        if refusal is not None and refusal.startswith(LIMITS):
+        if refusal is not None:
             refusal = self._hold_instead_of_another(subscription, refusal)
         if refusal is not None:
             self._drop(subscription)
@@ -276,7 +272,7 @@ class Mirror:
         left = [
             (stream.lingering.when(), other)
             for other, stream in self._streams.items()
-            if stream.lingering is not None and (other.user or not refusal.startswith(USERS_LIMIT))
+            if stream.lingering is not None and makes_room(other, refusal)
         ]
         for _, other in sorted(left, key=lambda one: one[0]):
             self._give_up(other)
@@ -398,6 +394,13 @@ class Mirror:
         unfed = sum(not stream.fed for stream in streams)
         healing = sum(stream.healing is not None for stream in streams)
         return f"<Mirror {len(streams)} streams, {lingering} linger, {unfed} not fed, {healing} healing>"
+
+
+def makes_room(held: Subscription, refusal: str) -> bool:
+    """Whether giving this one up may turn a refusal for a limit of the upstream (spec/websocket.md 1.2)."""
+    if refusal.startswith("Cannot track more than"):
+        return held.user is not None
+    return refusal.startswith("Cannot subscribe to more than")
 
 
 def _stop(under_way: "asyncio.Task[None] | asyncio.TimerHandle | None") -> None:

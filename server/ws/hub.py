@@ -4,11 +4,11 @@ From a frame of the mirror to the last client's socket is one synchronous stretc
 the acknowledgement comes first, then the snapshot, then every frame that the snapshot does not have.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from replica import SUBSCRIPTION_TYPES, Subscription
+from replica import Subscription, makes_room
 from server.ws.messages import (
     acknowledged,
     already_subscribed,
@@ -18,7 +18,7 @@ from server.ws.messages import (
     refused_upstream,
     too_many_subscriptions,
 )
-from server.ws.subscribing import Wanted
+from server.ws.subscribing import Wanted, meant
 from server.ws.topic import Gap, Kept, Member, Sink, Topic
 
 
@@ -137,7 +137,7 @@ class Hub:
         """Returns the text of the error, or None: the acknowledgement was sent."""
         subscription = wanted.subscription
         if subscription not in holds:
-            subscription = _meant(subscription, holds)
+            subscription = meant(subscription, holds)
         member = holds.pop(subscription, None)
         if member is None:
             return already_unsubscribed(wanted.echo)
@@ -246,6 +246,12 @@ class Hub:
         topic.held = True
         try:
             refusal = self._source.hold(topic.subscription)
+            for left in tuple(self._left):
+                if refusal is None or not makes_room(left.subscription, refusal):
+                    continue
+                # Kept for who may come back; here is somebody.
+                self._give_up(left)
+                refusal = self._source.hold(topic.subscription)
         finally:
             topic.held = refusal is None
         return refusal
@@ -330,21 +336,3 @@ class Hub:
             assert topic.held or topic in self.unchecked, f"{topic.subscription} is not upstream"
         assert self._kept.size == sum(topic.ring_size for topic in self._topics.values())
         assert all(topic.subscription in self._topics for topic in (*self._left, *self.unchecked))
-
-
-def _meant(subscription: Subscription, holds: Iterable[Subscription]) -> Subscription:
-    """The one that is held and differs in nothing but `asides`, if there is exactly one; else the same.
-
-    ccxt subscribes to `spotState` of a unified account with `isPortfolioMargin`, unsubscribes without it, and
-    ends every stream of its connection at an error.
-    """
-    row = SUBSCRIPTION_TYPES.get(subscription.type)
-    if row is None or not row.asides:
-        return subscription
-    told = _without(row.asides, subscription)
-    alike = [one for one in holds if one.type == row.name and _without(row.asides, one) == told]
-    return alike[0] if len(alike) == 1 else subscription
-
-
-def _without(names: tuple[str, ...], subscription: Subscription) -> dict[str, object]:
-    return {name: value for name, value in subscription.fields if name not in names}

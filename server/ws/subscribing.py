@@ -6,6 +6,7 @@ coin and the dex, is left to the hub.
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import orjson
@@ -142,3 +143,21 @@ def _options(value: object) -> Options | None:
     if not isinstance(epoch, str) or not isinstance(number, int) or isinstance(number, bool):
         return None
     return Options(gaps, numbered, (epoch, number))
+
+
+def meant(subscription: Subscription, holds: Iterable[Subscription]) -> Subscription:
+    """The one that is held and differs in nothing but `asides`, if there is exactly one; else the same.
+
+    ccxt subscribes to `spotState` of a unified account with `isPortfolioMargin`, unsubscribes without it, and
+    ends every stream of its connection at an error.
+    """
+    row = SUBSCRIPTION_TYPES.get(subscription.type)
+    if row is None or not row.asides:
+        return subscription
+    told = _without(row.asides, subscription)
+    alike = [one for one in holds if one.type == row.name and _without(row.asides, one) == told]
+    return alike[0] if len(alike) == 1 else subscription
+
+
+def _without(names: tuple[str, ...], subscription: Subscription) -> dict[str, object]:
+    return {name: value for name, value in subscription.fields if name not in names}

@@ -29,6 +29,7 @@ class FakeMirror:
         self.refusals: dict[str, str] = {}  # by type: what hold says
         self.logs: set[str] = {"trades", "userFills"}
         self.held_in_all = 0
+        self.most = 1000
         self.listener: Hub | None = None
         self.at_once = False  # confirms with the hold, as if it were still warm
 
@@ -36,6 +37,8 @@ class FakeMirror:
         assert subscription not in self.held, "held twice"
         if subscription.type in self.refusals:
             return self.refusals[subscription.type]
+        if len(self.held) >= self.most:
+            return f"Cannot subscribe to more than {self.most} channels."
         self.held[subscription] = []
         self.held_in_all += 1
         if self.at_once:

@@ -399,6 +399,20 @@ def test_the_window_is_bounded_in_messages_bytes_and_time() -> None:
     assert come_back(stage, 5)[0]["replica"]["resumed"] is False
 
 
+def test_what_is_kept_for_who_may_come_back_makes_room_for_who_is_here() -> None:
+    stage = left_at(2)
+    ear = Ear()
+    stage.mirror.most = 1
+    assert stage.subscribe(ear, "l2Book", coin="BTC") is None
+    assert [one.type for one in stage.mirror.held] == ["l2Book"]
+    assert stage.subscribe(ear, "l2Book", coin="ETH") == "Cannot subscribe to more than 1 channels."
+    stage.hub.check()
+    stage = left_at(2)
+    stage.mirror.refusals["userFills"] = "Cannot track more than 10 total users."
+    assert stage.subscribe(ear, "userFills", user=ALICE) == stage.mirror.refusals["userFills"]
+    assert come_back(stage, 1)[0]["replica"]["resumed"] is True, "its place is of no use to them"
+
+
 def test_of_a_state_only_the_last_is_missed() -> None:
     stage, ear = Stage(), Ear()
     stage.mirror.at_once = True
