@@ -117,7 +117,7 @@ class Program:
         self.front = Front(
             self.info,
             self.exchange,
-            Starlette(routes=routes(self.replica, self.endpoint, self.info, described)),
+            Starlette(routes=routes(self.replica, self.endpoint, self.info, self.exchange, described)),
             max_body_bytes=settings.max_body_bytes,
         )
 

@@ -10,19 +10,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from replica import Phase, Replica
+from server.exchange import Exchange
 from server.info import Info
 from server.ws.endpoint import Endpoint
 
 
-def routes(replica: Replica, endpoint: Endpoint, info: Info, described: Mapping[str, object]) -> list[Route]:
-    """The endpoints of one replica, its websocket clients and its `/info`; `described` is /openapi.json."""
+def routes(
+    replica: Replica, endpoint: Endpoint, info: Info, exchange: Exchange, described: Mapping[str, object]
+) -> list[Route]:
+    """The endpoints beside those that clients trade on; `described` is /openapi.json."""
 
     async def health(request: Request) -> Response:
         return _json(200, {"status": "up"})
 
     async def ready(request: Request) -> Response:
         readiness = replica.assess()
-        return _json(200 if readiness.phase is Phase.READY else 503, report(replica, endpoint))
+        return _json(200 if readiness.phase is Phase.READY else 503, report(replica, endpoint, exchange))
 
     async def capabilities(request: Request) -> Response:
         return _json(200, info.documents.report(info.denied))
@@ -38,7 +41,7 @@ def routes(replica: Replica, endpoint: Endpoint, info: Info, described: Mapping[
     ]
 
 
-def report(replica: Replica, endpoint: Endpoint) -> dict[str, object]:
+def report(replica: Replica, endpoint: Endpoint, exchange: Exchange) -> dict[str, object]:
     """What /ready says beside its status: the reasons against, and the numbers behind them."""
     readiness, feed, store = replica.readiness, replica.feed, replica.store
     counts = feed.counts
@@ -68,6 +71,7 @@ def report(replica: Replica, endpoint: Endpoint) -> dict[str, object]:
             "last_error": counts.last_error,
             "refused": counts.refused,
             "resubscribed": counts.resubscribed,
+            "pings": counts.pings,
             "passed_over": store.passed_over,
             "faults": counts.faults,
         },
@@ -78,6 +82,11 @@ def report(replica: Replica, endpoint: Endpoint) -> dict[str, object]:
             "refusals": len(replica.refusals),
         },
         "clients": endpoint.report(),
+        "writes": {
+            "forwarded": exchange.forwarded,
+            "refused": exchange.refused,
+            "outcome_unknown": exchange.unknown,
+        },
         "upstream": {"refusals_429": replica.weight.refusals},
     }
 

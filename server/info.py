@@ -40,8 +40,6 @@ from server.reply import (
 )
 from server.sources import sources
 
-NO_HEADERS: tuple[Header, ...] = ()
-
 
 class InfoSettings(NamedTuple):
     """`denied_types` are refused with 403 and never reach the upstream, as those that `rows` denies."""

@@ -37,14 +37,14 @@ async def test_a_body_that_is_no_write_is_told_so_before_any_policy(tmp_path: Pa
         assert world.upstream.seen.heads.count("/exchange") == 0
 
 
-async def test_it_counts() -> None:
+async def test_it_counts_and_says_so() -> None:
     async with running(allowed_actions=("order",)) as world:
-        exchange = world.program.exchange
         await world.write()
         await world.write(b"{")
         world.upstream.faults.hang(path="/exchange")
         await world.write()
-        assert (exchange.forwarded, exchange.refused, exchange.unknown) == (2, 1, 1)
+        said = (await world.request("GET", "/ready")).json
+        assert said["writes"] == {"forwarded": 2, "refused": 1, "outcome_unknown": 1}
 
 
 async def test_the_margin_makes_up_for_clocks() -> None:
