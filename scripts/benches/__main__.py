@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from scripts.benches import batches, devnode, fan_out, feed, flat, forwarding, memory, mirror
+from scripts.benches import batches, devnode, fan_out, feed, flat, forwarding, memory, mirror, reads
 from scripts.benches.plan import PACKAGES, Plan, find_tool
 from scripts.benches.processes import BenchError
 from scripts.benches.table import Row, table
 
 BENCHES: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (batches, ("nginx", "wrk")),
+    (reads, ("nginx", "wrk")),
     (fan_out, ()),
     (forwarding, ("nginx",)),
     (feed, ()),

@@ -54,6 +54,7 @@ upstream_connections_per_minute = 0
 upstream_subscriptions = 0
 upstream_weight_per_minute = 0
 ws_messages_per_minute = 0
+keep_market_streams = []
 """
 
 

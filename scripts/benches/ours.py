@@ -31,6 +31,8 @@ subscribe_timeout_s = 300
 silent_after_s = 86400
 frozen_after_s = 0
 account_live_s = 86400
+keep_account_streams = []
+keep_market_streams = []
 """
 
 
