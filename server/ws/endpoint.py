@@ -133,13 +133,14 @@ class Endpoint:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            try:
-                now = self.monotonic()
-                self.hub.tick(now)
-                for connection in tuple(self._connections):
-                    connection.tick(now)
-            except Exception:
-                logger.exception("error while looking after websocket clients")
+            now = self.monotonic()
+            ticks = [self.hub.tick, *(connection.tick for connection in self._connections)]
+            for tick in ticks:
+                try:
+                    tick(now)
+                except Exception:
+                    # Of that one alone: the others are looked after all the same.
+                    logger.exception("error while looking after websocket clients")
 
     # -- names that we don't know ----------------------------------------------------------------------
 
