@@ -15,6 +15,13 @@ REFUSED_KEEP_S = 3600.0
 """For so long it is told that the upstream did not know a type: it may be another one by then."""
 
 
+QUESTIONS = 4096
+"""So many requests are read once and not again: pollers send the same bytes all day."""
+
+QUESTION_BYTES = 512
+"""Longer ones are read every time."""
+
+
 class DocumentsSettings(NamedTuple):
     """Seconds. `mainnet`: for which network writes are signed."""
 
@@ -46,6 +53,7 @@ class Documents:
         self._flights: Coalescer[Document] = Coalescer(self._monotonic)
         self._refused: dict[str, tuple[float, int]] = {}
         self._agents = Agents()
+        self._questions: dict[bytes, Question] = {}
         self._written: list[Mapping[str, Any]] = []
 
     async def close(self) -> None:
@@ -55,7 +63,7 @@ class Documents:
         self, type_: str, request: Mapping[str, object], body: bytes, asked: Asked
     ) -> Reply | Coroutine[Any, Any, Reply]:
         """Answer a decoded request of a type that is not denied: the reply, or a coroutine for it."""
-        asks = question(self.rows, type_, request, body)
+        asks = self._questions.get(body) or self._read(type_, request, body)
         if asks is None:
             return NOT_DESERIALIZED
         answered = self.look(asks, asked)
@@ -160,6 +168,14 @@ class Documents:
         return report(self.rows, denied, refused)
 
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _read(self, type_: str, request: Mapping[str, object], body: bytes) -> Question | None:
+        asks = question(self.rows, type_, request, body)
+        if asks is not None and len(body) <= QUESTION_BYTES:
+            if len(self._questions) >= QUESTIONS:
+                self._questions.clear()
+            self._questions[body] = asks
+        return asks
 
     async def _answer(self, asks: Question, asked: Asked) -> Reply:
         try:

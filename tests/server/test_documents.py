@@ -302,3 +302,24 @@ async def test_what_is_under_way_at_the_end_is_ended() -> None:
         await world.program.stop()
         assert (await asyncio.wait([waiting]))[0] == {waiting}
         assert waiting.cancelled() or waiting.result().status >= 500
+
+
+async def test_requests_are_read_once_and_only_so_many_of_them_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.documents.QUESTIONS", 3)
+    async with running() as world:
+        known = world.program.info.documents._questions
+        for _ in range(2):
+            for number in range(1, 9):
+                request = {"type": "marginTable", "id": number}
+                for _ in range(2):
+                    assert (await world.info(request)).body == world.upstream.says(**_typed(request))
+                assert 0 < len(known) <= 3
+            assert (await world.info({"type": "marginTable", "id": -1})).status == 422
+            assert (await world.info({"type": "marginTable", "id": 1, "odd": "x" * 600})).status == 200
+        assert all(len(body) <= 512 for body in known)
+
+
+def _typed(request: dict[str, Any]) -> dict[str, Any]:
+    return {"type_" if name == "type" else name: value for name, value in request.items()}
