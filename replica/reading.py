@@ -22,8 +22,8 @@ LATE_AFTER_S = 2.0
 class LiveBounds(NamedTuple):
     """Up to what age (seconds) the last push of a stream answers reads, by what it is of.
 
-    Just above the 5 s of `allMids` and of account states. Contexts come every 13.6 s and answer while as young
-    as mids may be, no longer: older prices are worse than a question to the upstream.
+    Just above the 5 s of `allMids` and of account states. Contexts come every 13.6 s and answer while as
+    young as mids may be, no longer: older prices are worse than a question to the upstream.
     """
 
     account_s: float = 6.0
