@@ -18,6 +18,7 @@ from replica.reading import Age, LiveBounds, Reading
 from replica.recording.files import Rotation
 from replica.recording.recorder import Recorder, RecorderSettings
 from replica.replica import Fetched, PerpDexs, Replica, ReplicaSettings
+from replica.state.candles import CandleStore, read_candle
 from replica.state.clearinghouse import HeldState
 from replica.state.documents import LISTINGS, OUTCOMES, Document, DocumentLimits, DocumentStore
 from replica.state.readiness import Phase, Readiness
@@ -41,6 +42,7 @@ __all__ = [
     "Answer",
     "Bounds",
     "BudgetExhausted",
+    "CandleStore",
     "Clock",
     "Document",
     "DocumentLimits",
@@ -78,4 +80,5 @@ __all__ = [
     "info_cost",
     "kind_of",
     "makes_room",
+    "read_candle",
 ]

@@ -21,6 +21,7 @@ from replica.keeping import KeepSettings, streams_to_keep
 from replica.listings import Listings
 from replica.mirror import Mirror, MirrorSettings
 from replica.reading import LATE_AFTER_S, LiveBounds, Reading
+from replica.state.candles import CandleStore
 from replica.state.clearinghouse import HeldState
 from replica.state.documents import LISTINGS, OUTCOMES, Document, DocumentLimits, DocumentStore
 from replica.state.readiness import Readiness
@@ -120,6 +121,7 @@ class Replica:
         keep_s = settings.budget_wait_s + settings.connect_timeout_s + settings.read_timeout_s + 1.0
         self.documents = DocumentStore(settings.documents, keep_s=keep_s)
         self.refusals = DocumentStore(REFUSALS, keep_s=keep_s)
+        self.candles = CandleStore()
         self._listings = Listings()
         self.upstream_clock = UpstreamClock()
         self.readiness = Readiness()

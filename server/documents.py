@@ -133,6 +133,8 @@ class Documents:
                 return Answered(held, STALE)
             raise
         self._learn(asks, document)
+        if document.status == 200 and not joined and asks.row is not None and asks.row.learn is not None:
+            asks.row.learn(self._replica, asks.params, document)
         held = self._held.get(asks.key)
         if document.status == 200:
             if held is not None and held.received > document.received:

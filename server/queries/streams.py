@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from replica import Age, Document, Reading, Subscription
+from replica import Age, CandleStore, Document, Reading, Subscription
 from server.freshness import Asked
 
 Params = Mapping[str, object]
@@ -30,6 +30,8 @@ class Memory(Protocol):
     def reading(self) -> Reading: ...
     @property
     def documents(self) -> Documents: ...
+    @property
+    def candles(self) -> CandleStore: ...
 
 
 class Found(NamedTuple):
@@ -43,6 +45,9 @@ Find = Callable[[Memory, Params, Document | None], Found | None]
 """`earlier`: the upstream's last answer to the very same question, if it is remembered, fresh or not."""
 
 Query = Callable[[Memory, Params, Asked, Document | None], Document | None]
+
+Learn = Callable[[Memory, Params, Document], None]
+"""Keeps what a good answer of the upstream says beyond the question that was asked."""
 
 NOT_OLDER_BY_S = 0.5
 """A push about an account may show how it was this long before it came: the upstream renders and sends it.

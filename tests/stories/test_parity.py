@@ -88,6 +88,11 @@ MARKET = (
     Ask("spotMetaAndAssetCtxs", {}),
     Ask("recentTrades", {"coin": "BTC"}, {"type": "trades", "coin": "BTC"}, sure=False),
     Ask("candleSnapshot", {"req": CANDLES | WINDOW}, {"type": "candle", **CANDLES}, sure=False),
+    # Windows that others may answer: of another beginning, of the past, of an edge within a candle.
+    Ask("candleSnapshot", {"req": CANDLES | {"startTime": WINDOW["startTime"] + 600_000}}, sure=False),
+    Ask("candleSnapshot", {"req": CANDLES | {"startTime": int(EPOCH * 1000)}}, sure=False),
+    Ask("candleSnapshot", {"req": CANDLES | {"startTime": int(EPOCH * 1000) + 7_777}}, sure=False),
+    Ask("candleSnapshot", {"req": CANDLES | WINDOW | {"endTime": int(EPOCH * 1000) + 7_777}}, sure=False),
 )
 PLAIN = tuple(ask for user in (USER, OTHER) for ask in (*states_of(user), *logs_of(user))) + MARKET
 BATCHES = tuple(

@@ -294,3 +294,45 @@ async def test_trades_and_candles_while_a_client_holds_them() -> None:
                 sources[type_].append(answer.source)
         assert sources["recentTrades"] == ["upstream"] + ["memory"] * 29
         assert sources["candleSnapshot"].count("upstream") <= 3
+
+
+async def test_a_window_of_candles_that_moves_asks_the_upstream_once_a_candle() -> None:
+    async with running(ALICE, keeps=True, upstream_weight_per_minute=0) as world:
+        held = {"type": "candle", "coin": "BTC", "interval": "1m"}
+        assert world.program.replica.mirror.hold(Subscription(held)) is None
+        sources = []
+        for number in range(200):
+            await trades(world, number, of=1)
+            await asyncio.sleep(1.3)
+            now_ms = world.upstream.now_ms()
+            req = {"coin": "BTC", "interval": "1m", "startTime": now_ms - 90_000, "endTime": now_ms}
+            answer = await ask(world, "candleSnapshot", req=req)
+            assert answer.body == world.upstream.says("candleSnapshot", req=req), number
+            sources.append(answer.source)
+        # The first minutes are too short for the window; then, in 160 s, a candle closes three times at most,
+        # and is settled two seconds later.
+        assert 1 <= sources[100:].count("upstream") <= 3 * 3
+        assert set(sources[100:]) == {"memory", "upstream"}
+        # Another window is answered as well, and one of the past; one of more than is held is not.
+        for start, end, source in (
+            (70_000, 0, "memory"),
+            (200_000, 80_000, "memory"),
+            (900_000, 0, "upstream"),
+        ):
+            req = {**req, "startTime": now_ms - start, "endTime": now_ms - end}
+            answer = await ask(world, "candleSnapshot", req=req)
+            assert (answer.body, answer.source) == (world.upstream.says("candleSnapshot", req=req), source)
+
+
+async def test_without_a_stream_another_window_is_answered_as_long_as_an_answer_is_fresh() -> None:
+    async with running(ALICE, upstream_weight_per_minute=0) as world:
+        for number in range(50):
+            await trades(world, number, of=1)
+            await asyncio.sleep(2.5)
+        minute_ms = world.upstream.now_ms() // 60_000 * 60_000
+        for minutes, wait_s, source in ((2, 0.1, "upstream"), (1, 0.5, "memory"), (1, 0.0, "upstream")):
+            req = {"coin": "BTC", "interval": "1m", "startTime": minute_ms - minutes * 60_000}
+            answer = await ask(world, "candleSnapshot", req=req)
+            assert (answer.body, answer.source) == (world.upstream.says("candleSnapshot", req=req), source)
+            assert len(json.loads(answer.body)) == minutes + 1
+            await asyncio.sleep(wait_s)
