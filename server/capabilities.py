@@ -214,16 +214,7 @@ def _rows() -> Iterator[Row]:
     yield _row("subAccounts", USER, kept=BURST, writes=(*traded, ACCOUNT))
     yield _row("subAccounts2", USER, kept=BURST, writes=(*traded, ACCOUNT))
     yield _row("userToMultiSigSigners", USER, kept=ACTS, writes=(ACCOUNT,))
-    yield _row(
-        "leadingVaults",
-        ANY_USER,
-        kept=ACTS,
-        writes=(ACCOUNT,),
-        query=accounts.leading_vaults,
-        feed="webData3",
-        exactness=Exactness.JOINED,
-        note="from memory while a client holds webData3, which says nothing where there are none",
-    )
+    yield _row("leadingVaults", ANY_USER, kept=ACTS, writes=(ACCOUNT,))
     yield _row("userVaultEquities", USER, kept=SECOND, writes=(MONEY,))
     yield _row("webData2", USER, kept=BURST, writes=(*traded, ACCOUNT))
     yield _row("isVip", USER, kept=RULES)

@@ -1,7 +1,6 @@
 """States of one account: balances, resting orders, leverage, its mode. Source: spec/websocket.md 8. Pure."""
 
 from collections.abc import Callable
-from typing import Annotated
 
 import msgspec
 
@@ -41,27 +40,16 @@ class _WebData3(msgspec.Struct):
     user: _UserState = msgspec.field(name="userState")
 
 
-class _OneDex(msgspec.Struct):
-    vaults: msgspec.Raw = msgspec.field(name="leadingVaults", default=msgspec.Raw(b"[]"))
-
-
-class _Dexes(msgspec.Struct):
-    dexes: Annotated[list[_OneDex], msgspec.Meta(min_length=1)] = msgspec.field(name="perpDexStates")
-
-
 _spot = msgspec.json.Decoder(_Spot).decode
 _orders = msgspec.json.Decoder(_Orders).decode
 _plain = msgspec.json.Decoder(list[_Order]).decode
 _web_data3 = msgspec.json.Decoder(_WebData3).decode
-_dexes = msgspec.json.Decoder(_Dexes).decode
 
 
 def _of_state(type_: str, cut: Callable[[bytes], bytes], *fields: str) -> Find:
     """An answer that is cut out of the last frame of one stream of the account."""
 
     def find(memory: Memory, params: Params, earlier: Document | None) -> Found | None:
-        if params.get("user") is None:
-            return None
         more = {name: params.get(name) or None for name in fields}
         subscription = stream(type_, params["user"], **more)
         latest = memory.reading.latest(subscription)
@@ -119,14 +107,8 @@ def abstraction(data: bytes) -> bytes:
     return bytes(_web_data3(data).user.abstraction)
 
 
-def vaults(data: bytes) -> bytes:
-    """webData3 -> leadingVaults: told with the main dex, and left out where there are none."""
-    return bytes(_dexes(data).dexes[0].vaults)
-
-
 spot_clearinghouse_state = query(_of_state("spotState", balances), of_accounts=True)
 frontend_open_orders = query(_of_state("openOrders", frontend_orders, "dex"), of_accounts=True)
 open_orders = query(_of_state("openOrders", plain_orders, "dex"), of_accounts=True)
 active_asset_data = query(_of_state("activeAssetData", as_it_is, "coin"), of_accounts=True)
 user_abstraction = query(_of_state("webData3", abstraction), of_accounts=True)
-leading_vaults = query(_of_state("webData3", vaults), of_accounts=True)

@@ -59,8 +59,7 @@ def states_of(user: str) -> Iterator[Ask]:
     yield Ask("spotClearinghouseState", {"user": user})
     data = {"user": user, "coin": "BTC"}
     yield Ask("activeAssetData", data, {"type": "activeAssetData", **data})
-    for type_ in ("userAbstraction", "leadingVaults"):
-        yield Ask(type_, {"user": user}, {"type": "webData3", "user": user})
+    yield Ask("userAbstraction", {"user": user}, {"type": "webData3", "user": user})
 
 
 def logs_of(user: str) -> Iterator[Ask]:
@@ -390,7 +389,6 @@ async def test_after_fills_the_pushed_orders_and_balances_are_those_of_the_excha
         Ask("activeAssetData", {"user": USER, "coin": "NONE"}),
         Ask("openOrders", {"user": USER, "dex": "none"}),
         Ask("clearinghouseState", {"user": USER, "dex": "none"}),
-        Ask("leadingVaults", {}),
         Ask("allMids", {"dex": "xyz"}),
         Ask("allMids", {"dex": "none"}),
         Ask("metaAndAssetCtxs", {"dex": "none"}),

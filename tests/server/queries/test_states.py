@@ -3,12 +3,9 @@
 import json
 from typing import Any
 
-import pytest
-
-from server.queries.accounts import abstraction, balances, frontend_orders, plain_orders, vaults
+from server.queries.accounts import abstraction, balances, frontend_orders, plain_orders
 from server.queries.candles import with_forming
 from server.queries.market import mids, perps, spots
-from server.queries.streams import NOT_READ
 
 ODD = b'{"coin": "BTC", "px":1.50}'
 
@@ -46,14 +43,6 @@ def test_plain_orders_have_fewer_fields_and_say_less_where_there_is_nothing_to_s
 def test_the_mode_is_default_where_nothing_is_said() -> None:
     assert abstraction(b'{"userState":{"user":"0x"}}') == b'"default"'
     assert abstraction(b'{"userState":{"abstraction":"unifiedAccount"}}') == b'"unifiedAccount"'
-
-
-def test_vaults_are_told_with_the_main_dex_where_there_are_any() -> None:
-    main, other = b'{"leadingVaults":[%s]}' % ODD, b'{"leadingVaults":[1]}'
-    assert vaults(b'{"perpDexStates":[%s,%s]}' % (main, other)) == b"[%s]" % ODD
-    assert vaults(b'{"perpDexStates":[{},%s]}' % other) == b"[]"
-    with pytest.raises(NOT_READ):
-        vaults(b'{"perpDexStates":[]}')
 
 
 def test_contexts_belong_to_a_universe_of_their_length() -> None:
