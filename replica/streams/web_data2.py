@@ -54,7 +54,7 @@ class _UserState(msgspec.Struct, rename="camel"):
 class _DexState(msgspec.Struct, rename="camel"):
     total_vault_equity: msgspec.Raw
     perps_at_open_interest_cap: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    leading_vaults: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    leading_vaults: list[msgspec.Raw] = []
 
 
 class _WebData3(msgspec.Struct, rename="camel"):
@@ -96,8 +96,7 @@ def compose(parts: Mapping[str, bytes], meta: bytes) -> bytes | None:
     user = web.user_state
     values: list[tuple[bytes, bytes | msgspec.Raw | msgspec.UnsetType]] = [
         (b"clearinghouseState", state),
-        # The exchange leaves an empty list of these out of webData3, and had it in webData2.
-        (b"leadingVaults", b"[]" if main.leading_vaults is msgspec.UNSET else main.leading_vaults),
+        (b"leadingVaults", _leading_vaults(web.perp_dex_states)),
         (b"totalVaultEquity", main.total_vault_equity),
         (b"openOrders", orders),
         (b"agentAddress", user.agent_address),
@@ -120,3 +119,9 @@ def compose(parts: Mapping[str, bytes], meta: bytes) -> bytes | None:
         if not isinstance(value, msgspec.UnsetType)
     )
     return b'{"channel":"webData2","data":{%s}}' % body
+
+
+def _leading_vaults(dexes: tuple[_DexState, ...]) -> bytes:
+    """Those of all dexes: one was recorded under a builder's. Where there are none webData3 says nothing."""
+    vaults = dict.fromkeys(bytes(vault) for dex in dexes for vault in dex.leading_vaults)
+    return b"[%s]" % b",".join(vaults)

@@ -68,6 +68,16 @@ def test_optional_keys_come_through() -> None:
     assert data["leadingVaults"] == [{"name": "v"}]
 
 
+def test_vaults_led_on_any_dex_are_told_once() -> None:
+    web = parts()["webData3"].replace(
+        b'"totalVaultEquity":"9.0"', b'"totalVaultEquity":"9.0","leadingVaults":[{"name":"a"},{"name":"b"}]'
+    )
+    web = web.replace(b'"totalVaultEquity":"0.0"', b'"totalVaultEquity":"0.0","leadingVaults":[{"name":"b"}]')
+    frame = compose(parts(webData3=web), META)
+    assert frame is not None
+    assert json.loads(frame)["data"]["leadingVaults"] == [{"name": "b"}, {"name": "a"}]
+
+
 def test_all_its_parts_cost_one_user() -> None:
     subscriptions = parts_of(USER)
     assert {part.type for part in subscriptions} == {*OF_USER, *MARKET}
