@@ -9,6 +9,7 @@ which on loopback costs more than it saves): no promise is made against it, but 
 import os
 import pwd
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,9 +74,10 @@ class Nginx:
 @contextmanager
 def nginx(program: str, folder: Path, *, behind: int = 9) -> Iterator[Nginx]:
     """Run nginx for the length of the block; `/info` and `/exchange` go to port `behind`."""
-    folder = folder / f"nginx-{behind}"
+    # A folder of its own: several benches of one run may start one.
+    folder = Path(tempfile.mkdtemp(prefix="nginx-", dir=folder))
     static = folder / "static"
-    static.mkdir(parents=True)
+    static.mkdir()
     with socket.socket() as one, socket.socket() as another:
         one.bind(("127.0.0.1", 0))
         another.bind(("127.0.0.1", 0))
