@@ -87,19 +87,21 @@ async def test_advancing_makes_the_blocks_that_fall_due(controlled: Controlled) 
     assert (await controlled.state())["time"] == T0 + 3_602_000
 
 
-async def test_a_long_advance_makes_longer_blocks(controlled: Controlled) -> None:
-    world = controlled.node.source
+async def test_a_long_advance_makes_longer_blocks(devnode: Start) -> None:
+    # As methods alone, and with one account: 150 days are 3600 blocks of an hour.
+    node = await devnode(paused=True, time_ms=T0, accounts=1)
+    controlled, world = Controlled(node, over_http=False), node.source
     assert isinstance(world, Exchange)
     await controlled.do("advance", seconds=0.4)
     await controlled.do("advance", seconds=86_400)
-    assert world.ticks == 3600 and controlled.node.now_ms() == T0 + 86_400_400
+    assert world.ticks == 3600 and node.now_ms() == T0 + 86_400_400
     body = {"type": "fundingHistory", "coin": "BTC", "startTime": T0}
-    times = [one["time"] for one in (await http(controlled.node.port, body)).json]
+    times = [one["time"] for one in (await http(node.port, body)).json]
     assert len({time // 3_600_000 for time in times}) == len(times) == 24
-    for seconds in (36_000.5, 180 * 86_400, 0.1):
+    for seconds in (36_000.5, 151 * 86_400, 0.1):
         await controlled.do("advance", seconds=seconds)
-    assert world.ticks == 3600 + 3600 + 4320 + 1  # of 24 s, of 10 s, of an hour, of what was left over
-    assert controlled.node.now_ms() == T0 + 1000 * (86_400 + 36_000 + 180 * 86_400 + 1)
+    assert world.ticks == 3600 + 3600 + 3624 + 1  # of 24 s, of 10 s, of an hour, of what was left over
+    assert node.now_ms() == T0 + 1000 * (86_400 + 36_000 + 151 * 86_400 + 1)
 
 
 async def test_others_are_answered_while_time_is_advanced(devnode: Start) -> None:
