@@ -124,13 +124,13 @@ class Reading:
         else:
             bound_s = bounds.contexts_s if subscription.type in CONTEXTS else bounds.market_s
         return Age(
-            self._upstream_ms(received) - int(LATE_AFTER_S * 1000),
+            self.dated_ms(received) - int(LATE_AFTER_S * 1000),
             received,
             received - LATE_AFTER_S,
             received + bound_s,
         )
 
-    def _upstream_ms(self, moment: float) -> int:
+    def dated_ms(self, moment: float) -> int:
         """The upstream's clock at a moment of ours, rather too early than too late."""
         clock = self._clock
         wall_ms = int((clock.wall() - (clock.monotonic() - moment)) * 1000.0)

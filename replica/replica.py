@@ -244,12 +244,8 @@ class Replica:
         """The upstream's clock, rather too late than too early."""
         # The estimate is a lower bound: it lags as much as every state did that it was made of. Our own
         # clock does not; should that be ahead, a floor set by it costs one read of the upstream.
-        return self._upstream_ms(self.clock.monotonic())
-
-    def _upstream_ms(self, moment: float) -> int:
-        ago_s = self.clock.monotonic() - moment
-        told = self.upstream_clock.now_ms(moment)
-        return max(int((self.clock.wall() - ago_s) * 1000), told or 0)
+        told = self.upstream_clock.now_ms(self.clock.monotonic())
+        return max(int(self.clock.wall() * 1000), told or 0)
 
     # -- reading from the upstream ---------------------------------------------------------------------
 
@@ -308,7 +304,8 @@ class Replica:
             tags = (*tags, LISTINGS, OUTCOMES)
         document = Document(
             answer.body,
-            as_of=self._upstream_ms(started),
+            # Rather too early than too late: somebody may want nothing older than a time.
+            as_of=self.reading.dated_ms(started),
             received=started,
             fresh_until=started + ttl_s,
             status=answer.status,

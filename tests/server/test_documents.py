@@ -48,6 +48,14 @@ async def test_it_is_kept_for_its_time_from_the_question_on(request_: dict[str, 
         assert world.upstream.calls() == 2
 
 
+async def test_a_clock_of_ours_that_is_ahead_dates_no_answer_into_the_future() -> None:
+    async with running(ALICE, skew_s=40.0) as world:
+        await asyncio.sleep(10)
+        reply = await world.info(BOOK)
+        assert reply.source == "upstream"
+        assert reply.as_of == pytest.approx(world.upstream.now_ms(), abs=2000)
+
+
 async def test_it_is_the_same_question_however_it_is_put() -> None:
     async with running() as world:
         for body in (
