@@ -8,6 +8,7 @@ from hyperliquid.utils.error import ClientError
 
 from server.devnode import Devnode, Limits
 from tests.sockets.conftest import start
+from tests.sockets.scene import until
 
 
 def devnode() -> Devnode:
@@ -56,9 +57,17 @@ async def test_it_survives_our_refusals() -> None:
 
 
 async def test_it_can_be_made_with_its_websocket() -> None:
-    async with start(devnode()) as stack:
-        info = await asyncio.to_thread(Info, stack.base_url)
+    def read_and_leave(base_url: str) -> None:
+        info = Info(base_url)
+        manager = info.ws_manager
+        assert manager is not None
         try:
-            assert (await asyncio.to_thread(info.meta))["universe"]
+            assert info.meta()["universe"]
+            # Told to stop while it still connects, the client forgets its socket.
+            until(lambda: manager.ws_ready, "a websocket")
         finally:
-            await asyncio.to_thread(info.disconnect_websocket)
+            info.disconnect_websocket()
+            manager.join(10)
+
+    async with start(devnode()) as stack:
+        await asyncio.to_thread(read_and_leave, stack.base_url)

@@ -133,6 +133,8 @@ async def test_its_websocket_is_told() -> None:
                 assert heard["trades"][0]["data"][0]["users"][0] == bot.address.lower()
             finally:
                 info.disconnect_websocket()
+                assert info.ws_manager is not None
+                info.ws_manager.join(10)
 
         await asyncio.to_thread(story)
 
